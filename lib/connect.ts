@@ -1,0 +1,132 @@
+import { readFile } from "node:fs/promises";
+import type { SdkClients } from "./aws/clients.ts";
+import type { Backend } from "./ports/backend.ts";
+import type { Clock, Random } from "./ports/clock.ts";
+import { systemClock, systemRandom } from "./system.ts";
+import { TasklaneError } from "./task/errors.ts";
+import type { Topology } from "./task/topology.ts";
+import { parseTopology } from "./task/topology.ts";
+
+export type { SdkClients } from "./aws/clients.ts";
+
+/** What a connection is made with. */
+export interface ConnectOptions {
+  /** Stores of another kind, as tests have them; then neither topology nor SDK is looked for. */
+  readonly backend?: Backend | undefined;
+  /** SDK clients of your own, used as they are. Default: made for the topology. */
+  readonly sdk?: SdkClients | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
+}
+
+/** The stores of a queue, with the time and the chance that go with them. */
+export interface Connection {
+  readonly backend: Backend;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+const VARIABLE = "TASKLANE_TOPOLOGY";
+const INSTALL_SDK = "npm install @aws-sdk/client-sqs @aws-sdk/client-dynamodb @aws-sdk/client-s3";
+
+/** The clock that goes with a connection, without connecting. */
+export function clockOf(options: ConnectOptions): Clock {
+  return options.clock ?? systemClock;
+}
+
+/**
+ * Connects to the topology given, or to the one in the environment. Makes no call to a service yet.
+ *
+ * @throws TasklaneError `TOPOLOGY_MISSING`, `TOPOLOGY_INVALID`, or that the AWS SDK is not installed
+ */
+export async function connect(
+  topology: Topology | undefined,
+  queue: string | undefined,
+  options: ConnectOptions = {},
+): Promise<Connection> {
+  const clock = clockOf(options);
+  const random = options.random ?? systemRandom;
+  if (options.backend !== undefined) return { backend: options.backend, clock, random };
+  const found = await resolveTopology(topology, queue);
+  const { connectAws } = await importAws(() => import("./aws/connect-aws.ts"));
+  return { backend: await connectAws(found, clock, random, options.sdk), clock, random };
+}
+
+/**
+ * Loads code that needs the AWS SDK. Only then: a bundle of definitions holds neither.
+ *
+ * @throws TasklaneError with the line that installs what is missing
+ */
+export async function importAws<Loaded>(load: () => Promise<Loaded>): Promise<Loaded> {
+  try {
+    return await load();
+  } catch (error) {
+    if (!isModuleMissing(error)) throw error;
+    throw new TasklaneError("BACKEND_UNAVAILABLE", {
+      what: "The packages of the AWS SDK are not installed",
+      received: error,
+      fix: INSTALL_SDK,
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Finds the topology to connect to: the one given, else the one in the environment.
+ *
+ * `TASKLANE_TOPOLOGY_<QUEUE>` goes before `TASKLANE_TOPOLOGY`; each holds JSON, or the path of a file that does, which may be
+ * a cdk outputs file.
+ *
+ * @param queue the queue that is meant, if it matters
+ * @throws TasklaneError `TOPOLOGY_MISSING`, `TOPOLOGY_INVALID`
+ */
+export async function resolveTopology(
+  given: Topology | undefined,
+  queue?: string,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Promise<Topology> {
+  if (given !== undefined) return given;
+  const names = queue === undefined ? [VARIABLE] : [variableOf(queue), VARIABLE];
+  for (const name of names) {
+    const value = environment[name]?.trim();
+    if (value === undefined || value === "") continue;
+    const topology = await readTopology(value, name);
+    if (queue === undefined || topology.queue === queue) return topology;
+    throw new TasklaneError("TOPOLOGY_MISSING", {
+      what: `${name} names another queue`,
+      received: topology.queue,
+      expected: queue,
+      fix: `set ${variableOf(queue)}, or pass { topology }`,
+    });
+  }
+  throw new TasklaneError("TOPOLOGY_MISSING", {
+    what: queue === undefined ? "No topology is given" : `No topology is given for queue "${queue}"`,
+    expected: `{ topology }, or ${names.join(" or ")} with its JSON or the path of a file that holds it`,
+    fix: `pass createClient({ topology }), or set ${names[0] ?? VARIABLE} as provision(), startLocal().env or the cdk outputs file give it`,
+  });
+}
+
+/** The variable that holds one queue's topology, as in `TASKLANE_TOPOLOGY_MAIL_OUT` for `mail-out`. */
+function variableOf(queue: string): string {
+  return `${VARIABLE}_${queue.toUpperCase().replace(/[^A-Z0-9]/g, "_")}`;
+}
+
+async function readTopology(value: string, name: string): Promise<Topology> {
+  if (value.startsWith("{")) return parseTopology(value, name);
+  let json: string;
+  try {
+    json = await readFile(value, "utf8");
+  } catch (error) {
+    throw new TasklaneError("TOPOLOGY_INVALID", {
+      what: `${name} is neither JSON nor a file that can be read`,
+      received: value,
+      expected: "the topology's JSON, or the path of a file that holds it",
+      cause: error,
+    });
+  }
+  return parseTopology(json, `${name}, file ${value}`);
+}
+
+function isModuleMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ERR_MODULE_NOT_FOUND";
+}

@@ -1,0 +1,304 @@
+import type { TaskContext, TaskLog } from "../task/context.ts";
+import type { TaskHandler } from "../task/define-task.ts";
+import { itemBytes } from "../task/item-size.ts";
+import type { Json } from "../task/json.ts";
+import { canonicalJson } from "../task/json.ts";
+import { RECORD_MAX_BYTES } from "../task/limits.ts";
+import type { Outcome } from "../task/outcome.ts";
+import { encodeRecord } from "../task/record-codec.ts";
+import type { TaskRecord } from "../task/record.ts";
+import type { StartWindow } from "./admission.ts";
+import type { Candidate } from "./claim.ts";
+import { sendDeadLetter } from "./dead-letter.ts";
+import type { Heartbeat } from "./heartbeat.ts";
+import { noteAttempt } from "./history.ts";
+import type { Disposal } from "./intake.ts";
+import type { RunResult } from "./run.ts";
+import { abortReason, readyInput, runHandler } from "./run.ts";
+import type { Services } from "./services.ts";
+import { markOf } from "./services.ts";
+import type { Settlement } from "./settle.ts";
+import { decideSettlement, noteOutcome, writeSettlement } from "./settle.ts";
+import { sendWakeUps, wakeUp } from "./wake.ts";
+
+/** One line of an attempt's own log. */
+export type AttemptLogger = (
+  level: "debug" | "info" | "warn" | "error",
+  message: string,
+  fields: Readonly<Record<string, Json>>,
+) => void;
+
+/** What attempts need of their worker. */
+export interface AttemptHost {
+  readonly services: Services;
+  readonly heartbeat: Heartbeat;
+  readonly log: AttemptLogger;
+  /** Names this process in the history. */
+  readonly worker: string;
+  /** Enqueues for `ctx.enqueue`, once per parent. */
+  readonly enqueue: (parent: TaskRecord) => TaskContext["enqueue"];
+  /** Runs a handler within the producer's trace. */
+  readonly traced: <T>(traceparent: string | undefined, run: () => Promise<T>) => Promise<T>;
+  /** The ledger does not take a settlement: nothing new is claimed meanwhile. */
+  readonly onSettleTrouble: (troubled: boolean) => void;
+  /** A handler ignored its signal: this process must end soon. */
+  readonly onAbandoned: () => void;
+}
+
+/** An attempt from its claim to its settlement. */
+export class RunningAttempt {
+  readonly abort: AbortController = new AbortController();
+  readonly #host: AttemptHost;
+  readonly #handler: TaskHandler;
+  readonly #candidate: Candidate;
+  readonly #window: StartWindow | undefined;
+  #record: TaskRecord;
+  #lost = false;
+  #progressAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    host: AttemptHost,
+    handler: TaskHandler,
+    candidate: Candidate,
+    record: TaskRecord,
+    window: StartWindow | undefined,
+  ) {
+    this.#host = host;
+    this.#handler = handler;
+    this.#candidate = candidate;
+    this.#record = record;
+    this.#window = window;
+  }
+
+  /** Runs the handler, settles, and answers what becomes of the message. */
+  async run(crashed: boolean): Promise<Disposal> {
+    const { services, heartbeat } = this.#host;
+    const { delivery, envelope } = this.#candidate;
+    heartbeat.hold(delivery, {
+      record: this.#record,
+      since: services.clock.monotonic(),
+      onLost: () => this.#onLost(),
+      onRenewed: (record) => this.#onRenewed(record),
+    });
+    if (crashed) await this.#noteCrash();
+    const early = this.#endBeforeStart(crashed);
+    if (early !== undefined) return this.#settle({ outcome: early, output: undefined, abandoned: false }, 0, undefined);
+    const ready = await readyInput(services, this.#handler, this.#record, envelope);
+    if (!ready.ok) {
+      if (ready.outcome.kind === "deferred")
+        services.emit({
+          type: "deferred",
+          reason: ready.unknownSince === undefined ? "unavailable" : "unknown-schema",
+          delayMs: ready.outcome.delayMs,
+          ...markOf(this.#record),
+        });
+      return this.#settle(
+        { outcome: ready.outcome, output: undefined, abandoned: false },
+        0,
+        ready.json,
+        ready.unknownSince,
+      );
+    }
+    const missed = await this.#waitForSlot();
+    if (missed !== undefined)
+      return this.#settle({ outcome: missed, output: undefined, abandoned: false }, 0, ready.json);
+    return this.#start(ready.input, ready.json);
+  }
+
+  async #start(input: unknown, json: string): Promise<Disposal> {
+    const { services } = this.#host;
+    const record = this.#record;
+    const startedAt = services.clock.monotonic();
+    const waitMs = Math.max(0, services.clock.now() - Math.max(record.notBefore, record.createdAt));
+    services.emit({ type: "attempt-started", attempt: record.attempts, waitMs, ...markOf(record) });
+    const attempt = {
+      handler: this.#handler,
+      record,
+      abort: this.abort,
+      log: this.#taskLog(),
+      progress: (value: Json) => this.#progress(value),
+      enqueue: this.#host.enqueue(record),
+    };
+    const result = await this.#host.traced(record.traceparent, () => runHandler(services, attempt, input));
+    if (result.abandoned) {
+      services.emit({ type: "handler-abandoned", taskId: record.id, task: record.task });
+      this.#host.onAbandoned();
+    }
+    return this.#settle(result, services.clock.monotonic() - startedAt, json);
+  }
+
+  /** What ends a claimed task before its handler starts. */
+  #endBeforeStart(crashed: boolean): Outcome | undefined {
+    const record = this.#record;
+    const now = this.#host.services.clock.now();
+    const { maxCrashes, maxLifetimeMs } = this.#handler.definition;
+    if (crashed && record.crashes >= maxCrashes)
+      return {
+        kind: "dead",
+        failure: { code: "CRASHED", message: `${record.crashes} starts took their process down` },
+      };
+    if (record.cancelRequested !== undefined)
+      return { kind: "cancelled", failure: { code: "CANCELLED", message: record.cancelRequested } };
+    if (record.startBy !== undefined && record.startBy <= now && record.attempts <= 1)
+      return { kind: "expired", failure: { code: "TASK_EXPIRED", message: "it was not started in time" } };
+    if (now > record.dueAt + maxLifetimeMs)
+      return {
+        kind: "dead",
+        failure: { code: "LIFETIME_EXCEEDED", message: "its lifetime was over before it could start again" },
+      };
+    return undefined;
+  }
+
+  /** Starts within the slot and never before it; a slot that is over is forfeited. */
+  async #waitForSlot(): Promise<Outcome | undefined> {
+    if (this.#window === undefined) return undefined;
+    const { clock } = this.#host.services;
+    for (let waitMs = this.#window.startMs - clock.now(); waitMs > 0; waitMs = this.#window.startMs - clock.now())
+      await new Promise<void>((resolve) => clock.timer(waitMs, resolve));
+    if (clock.now() < this.#window.endMs) return undefined;
+    this.#host.services.emit({ type: "deferred", reason: "rate-limit", delayMs: 0, ...markOf(this.#record) });
+    return {
+      kind: "deferred",
+      delayMs: 0,
+      failure: { code: "ERROR", message: "its rate limit slot was over before it could start" },
+    };
+  }
+
+  #onLost(): void {
+    this.#lost = true;
+    this.#host.services.emit({ type: "lease-lost", attempt: this.#record.attempts, ...markOf(this.#record) });
+    this.abort.abort(abortReason("LEASE_LOST", "another worker has taken the task over"));
+  }
+
+  #onRenewed(record: TaskRecord): void {
+    this.#record = record;
+    if (record.cancelRequested !== undefined && !this.abort.signal.aborted)
+      this.abort.abort(abortReason("CANCELLED", record.cancelRequested));
+  }
+
+  async #noteCrash(): Promise<void> {
+    const { services } = this.#host;
+    const record = this.#record;
+    services.emit({ type: "crash-detected", crashes: record.crashes, ...markOf(record) });
+    await noteAttempt(
+      services,
+      { ...record, fence: record.fence - 1 },
+      {
+        attempt: record.attempts - 1,
+        at: services.clock.now(),
+        outcome: "crash",
+        code: "CRASHED",
+        message: "the process ended, or stalled longer than its lease",
+      },
+    );
+  }
+
+  async #settle(result: RunResult, runMs: number, json: string | undefined, unknownSince?: number): Promise<Disposal> {
+    const { services } = this.#host;
+    const { clock, random } = services;
+    const record = this.#record;
+    const settlement = decideSettlement(record, result.outcome, this.#handler.definition, clock.now(), random.next());
+    await noteOutcome(services, record, settlement, runMs, this.#host.worker);
+    let troubled = false;
+    const settled = await writeSettlement(services, record, settlement, result.output, (error) => {
+      services.emit({ type: "settle-delayed", taskId: record.id, error: String(error) });
+      if (!troubled) this.#host.onSettleTrouble(true);
+      troubled = true;
+    });
+    if (troubled) this.#host.onSettleTrouble(false);
+    this.#host.heartbeat.release(this.#candidate.delivery);
+    const lost = settled.kind === "lost";
+    this.#report(result, settlement, runMs, lost);
+    // A message of ours is not touched any more: whoever has the task now needs it.
+    if (lost) return { kind: "let-go" };
+    return this.#dispose(settlement, settled.record, json, unknownSince);
+  }
+
+  /** The one queue action that follows a settlement, and then the message is acknowledged. */
+  async #dispose(
+    settlement: Settlement,
+    record: TaskRecord,
+    json: string | undefined,
+    unknownSince?: number,
+  ): Promise<Disposal> {
+    const { services } = this.#host;
+    switch (settlement.then) {
+      case "acknowledge":
+        return { kind: "acknowledge" };
+      case "put-back": {
+        const [sent] = await sendWakeUps(services, [wakeUp(services, record, json, { unknownSince })]);
+        // Unsent, the old message serves: it comes back when its time out of sight is over.
+        return sent?.ok === true
+          ? { kind: "acknowledge" }
+          : { kind: "release", visibilityMs: Math.max(1_000, settlement.delayMs ?? 0) };
+      }
+      case "bury": {
+        const sent = await sendDeadLetter(services, record).catch(() => false);
+        return sent ? { kind: "acknowledge" } : { kind: "release", visibilityMs: 5_000 };
+      }
+    }
+  }
+
+  #report(result: RunResult, settlement: Settlement, runMs: number, lost: boolean): void {
+    const { services, log } = this.#host;
+    const record = this.#record;
+    const { failure } = settlement;
+    const kind =
+      settlement.state === "dead" ? "dead" : settlement.state === "cancelled" ? "cancelled" : result.outcome.kind;
+    const outcome = lost ? "lost" : kind;
+    const retryInMs = lost ? undefined : settlement.delayMs;
+    services.emit({
+      type: "attempt-ended",
+      attempt: record.attempts,
+      outcome,
+      runMs,
+      code: failure?.code,
+      error: failure?.message,
+      retryInMs,
+      ...markOf(record),
+    });
+    if (outcome === "dead" && settlement.patch.set.reason !== undefined)
+      services.emit({
+        type: "dead",
+        reason: settlement.patch.set.reason,
+        message: failure?.message ?? "",
+        ...markOf(record),
+      });
+    const level = outcome === "dead" || outcome === "lost" ? "error" : failure === undefined ? "info" : "warn";
+    log(level, "attempt ended", {
+      ...logMark(record),
+      outcome,
+      runMs: Math.round(runMs),
+      ...(failure === undefined ? {} : { code: failure.code, error: failure.message }),
+      ...(retryInMs === undefined ? {} : { retryInMs: Math.round(retryInMs) }),
+    });
+  }
+
+  #taskLog(): TaskLog {
+    const mark = logMark(this.#record);
+    const write =
+      (level: Parameters<AttemptLogger>[0]) =>
+      (message: string, fields: Readonly<Record<string, Json>> = {}): void =>
+        this.#host.log(level, message, { ...mark, ...fields });
+    return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+  }
+
+  async #progress(value: Json): Promise<void> {
+    const { clock, backend } = this.#host.services;
+    if (this.#lost || clock.monotonic() - this.#progressAt < 1_000) return;
+    this.#progressAt = clock.monotonic();
+    try {
+      const progress = canonicalJson(value, "progress");
+      const { id, fence, owner } = this.#record;
+      if (itemBytes(encodeRecord({ ...this.#record, progress })) > RECORD_MAX_BYTES) return;
+      await backend.ledger.renewMany([{ id, fence, owner, patch: { set: { progress } } }]);
+    } catch {
+      // Progress is for people: it never fails the work.
+    }
+  }
+}
+
+function logMark(record: TaskRecord): Record<string, Json> {
+  const { id, task, lane, attempts, epoch } = record;
+  return { taskId: id, task, lane, attempt: attempts, epoch };
+}

@@ -1,0 +1,96 @@
+import type { TaskHandler } from "../task/define-task.ts";
+import type { Decoded, Envelope } from "../task/envelope.ts";
+import { decodeBody, markUnknownSince } from "../task/envelope.ts";
+import { UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
+import { isGone } from "../task/record.ts";
+import type { Delivery } from "./claim.ts";
+import { buryMessage, buryQueued } from "./dead-letter.ts";
+import { redriveTask } from "./redrive.ts";
+import type { Services } from "./services.ts";
+
+/** Where a message goes when its batch is done with it. */
+export type Disposal =
+  | { readonly kind: "acknowledge" }
+  /** Left in the queue, to be shown again after so long. */
+  | { readonly kind: "release"; readonly visibilityMs: number }
+  /** Not touched any more: its receipt may be another worker's affair by now. */
+  | { readonly kind: "let-go" };
+
+const ACKNOWLEDGE: Disposal = { kind: "acknowledge" };
+const UNKNOWN_DELAY_MS = 30_000;
+
+/** A message sorted by what it holds. */
+export type Sorted =
+  | {
+      readonly kind: "candidate";
+      readonly delivery: Delivery;
+      readonly envelope: Envelope;
+      readonly handler: TaskHandler;
+    }
+  | { readonly kind: "other"; readonly delivery: Delivery; readonly decoded: Decoded };
+
+/** Reads a message and looks whether this worker knows its task. */
+export function sortMessage(
+  services: Services,
+  handlers: ReadonlyMap<string, TaskHandler>,
+  delivery: Delivery,
+): Sorted {
+  const decoded = decodeBody(delivery.message.body);
+  const handler = decoded.kind === "task" ? handlers.get(decoded.task) : undefined;
+  const ours = decoded.kind === "task" && decoded.queue === services.backend.topology.queue;
+  if (ours && handler !== undefined) return { kind: "candidate", delivery, envelope: decoded, handler };
+  return { kind: "other", delivery, decoded };
+}
+
+/** Deals with a message that cannot become an attempt here. Nothing is dropped without a record or a copy that lives on. */
+export async function disposeOther(services: Services, delivery: Delivery, decoded: Decoded): Promise<Disposal> {
+  if (decoded.kind === "undecodable")
+    return disposeBuried(await buryMessage(services, delivery, "UNDECODABLE", decoded.reason));
+  if (decoded.queue !== services.backend.topology.queue)
+    return disposeBuried(
+      await buryMessage(services, delivery, "WRONG_QUEUE", `the message names queue "${decoded.queue}"`),
+    );
+  if (decoded.kind === "dead-letter") {
+    // An operator moved the copy of a dead task back to its lane: that is a redrive, once.
+    const redriven = await redriveTask(services, decoded.id, { epoch: decoded.epoch });
+    if (redriven.kind === "failed") return { kind: "release", visibilityMs: 5_000 };
+    if (redriven.kind === "refused")
+      services.emit({
+        type: "copy-dropped",
+        because: "stale-letter",
+        taskId: decoded.id,
+        task: decoded.task,
+        lane: delivery.lane,
+      });
+    return ACKNOWLEDGE;
+  }
+  return deferUnknown(services, delivery, decoded);
+}
+
+function disposeBuried(buried: "buried" | "moved-on" | "failed"): Disposal {
+  return buried === "failed" ? { kind: "release", visibilityMs: 5_000 } : ACKNOWLEDGE;
+}
+
+/** A task of our own that this worker does not know waits for one that does: a deploy may be rolling. After a day it dies. */
+async function deferUnknown(
+  services: Services,
+  delivery: Delivery,
+  decoded: Extract<Decoded, { kind: "task" | "newer" }>,
+): Promise<Disposal> {
+  const now = services.clock.now();
+  const { id, task } = decoded;
+  const since = decoded.unknownSince ?? now;
+  if (now - since >= UNKNOWN_TASK_MAX_MS) {
+    const [record] = await services.backend.ledger.readMany([id]).catch(() => []);
+    if (record === undefined || isGone(record, now)) return ACKNOWLEDGE;
+    const known = decoded.kind === "newer" ? "the version of its message" : `task "${task}"`;
+    return disposeBuried(await buryQueued(services, record, "UNKNOWN_TASK", `no worker has known ${known} for a day`));
+  }
+  const delayMs = Math.round(UNKNOWN_DELAY_MS * (0.5 + services.random.next()));
+  const body = markUnknownSince(delivery.message.body, since);
+  const [sent] = await services.backend.queue.send({ lane: delivery.lane }, [{ body, delayMs }]);
+  if (sent?.ok !== true) return { kind: "release", visibilityMs: delayMs };
+  const reason = decoded.kind === "newer" ? "unknown-version" : "unknown-task";
+  services.emit({ type: "deferred", reason, delayMs, taskId: id, task, lane: delivery.lane });
+  return ACKNOWLEDGE;
+}

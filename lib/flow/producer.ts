@@ -1,0 +1,157 @@
+import { Backpressure } from "../control/backpressure.ts";
+import type { AnyTask } from "../task/define-task.ts";
+import { EnqueueManyError, TasklaneError } from "../task/errors.ts";
+import type { Lane } from "../task/lane.ts";
+import type { TaskRecord } from "../task/record.ts";
+import type { EnqueuedTask, EnqueueEntry, EnqueueOptions } from "../task/task-ref.ts";
+import { mapBounded } from "./bounded.ts";
+import type { EnqueueOutcome } from "./enqueue.ts";
+import { enqueuePrepared } from "./enqueue.ts";
+import { hashText } from "./payload.ts";
+import type { PreparedTask } from "./prepare.ts";
+import { prepareTask } from "./prepare.ts";
+import type { Services } from "./services.ts";
+import type { Submitter } from "./submitter.ts";
+import { submitterMeta } from "./submitter.ts";
+import { taskRef } from "./task-handle.ts";
+import { activeTraceparent } from "./trace.ts";
+
+/** How a producer behaves. */
+export interface ProducerOptions {
+  /** Named in every task's meta. */
+  readonly submitter?: Submitter | undefined;
+  /** zstd above 4 KB where it saves a unit. Default true; off keeps payloads readable in the consoles of SQS and DynamoDB. */
+  readonly compress?: boolean | undefined;
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/** Entries of a batch that are worked on together: bounds memory, and keeps SQS's batches full. */
+const CHUNK = 250;
+const PREPARES_AT_ONCE = 50;
+
+/** Puts tasks into a queue. */
+export class Producer {
+  readonly #services: Services;
+  readonly #backpressure: Backpressure;
+  readonly #meta: ReturnType<typeof submitterMeta>;
+  readonly #compress: boolean;
+
+  constructor(services: Services, options: ProducerOptions = {}) {
+    this.#services = services;
+    this.#compress = options.compress ?? true;
+    this.#meta = submitterMeta(options.submitter, options.env ?? {});
+    const { backend, clock } = services;
+    this.#backpressure = new Backpressure(backend.queue, backend.topology, clock, {
+      warn: (lane, backlog, maxBacklog) => services.emit({ type: "backlog-warning", lane, backlog, maxBacklog }),
+      unknown: (lane, error) => services.emit({ type: "depth-unknown", lane, error: String(error) }),
+    });
+  }
+
+  /** @throws TasklaneError whatever refuses the task, or `ENQUEUE_UNKNOWN` */
+  async enqueue<T extends AnyTask>(task: T, input: unknown, options: EnqueueOptions = {}): Promise<EnqueuedTask<T>> {
+    const prepared = await this.#prepare(task, input, options);
+    await this.#backpressure.admit(prepared.record.lane, 1);
+    const [outcome] = await enqueuePrepared(this.#services, [prepared]);
+    if (outcome === undefined) throw new TasklaneError("BACKEND_UNAVAILABLE", { what: "The task was not handled" });
+    if (!outcome.ok) throw outcome.error;
+    return this.#accepted(task, outcome);
+  }
+
+  /** @throws EnqueueManyError `ENQUEUE_MANY_FAILED`, which holds what was accepted and what was refused */
+  async enqueueMany<T extends AnyTask>(task: T, entries: readonly EnqueueEntry<T>[]): Promise<EnqueuedTask<T>[]> {
+    const outcomes: EnqueueOutcome[] = [];
+    for (let start = 0; start < entries.length; start += CHUNK)
+      outcomes.push(...(await this.#enqueueChunk(task, entries.slice(start, start + CHUNK))));
+    const failed = outcomes.flatMap((outcome, index) => (outcome.ok ? [] : [{ index, error: outcome.error }]));
+    const accepted = outcomes.flatMap((outcome, index) =>
+      outcome.ok ? [{ index, task: this.#accepted(task, outcome) }] : [],
+    );
+    if (failed.length === 0) return accepted.map((entry) => entry.task);
+    throw new EnqueueManyError<EnqueuedTask<T>>(
+      {
+        what: `${failed.length} of ${entries.length} entries of task "${task.name}" were refused`,
+        received: failed[0]?.error.message,
+        fix: "error.accepted has what is in the queue, error.failed the rest with their errors: call again with those",
+        cause: failed[0]?.error,
+      },
+      accepted,
+      failed,
+    );
+  }
+
+  /** `ctx.enqueue` of one attempt: a child without a key of its own is made once per parent, however often the parent runs. */
+  childOf(
+    parent: TaskRecord,
+  ): <T extends AnyTask>(task: T, input: unknown, options?: EnqueueOptions) => Promise<EnqueuedTask<T>> {
+    const calls = new Map<string, number>();
+    return async (task, input, options = {}) => {
+      const named =
+        options.idempotencyKey !== undefined || options.id !== undefined || task.idempotencyKey !== undefined;
+      const traceparent = options.traceparent ?? parent.traceparent;
+      if (named) return this.enqueue(task, input, { ...options, traceparent });
+      const same = `${task.name}#${hashText(JSON.stringify(input) ?? "")}`;
+      const call = (calls.get(same) ?? 0) + 1;
+      calls.set(same, call);
+      return this.enqueue(task, input, {
+        ...options,
+        traceparent,
+        idempotencyKey: `${parent.id}/${parent.epoch}/${same}/${call}`,
+      });
+    };
+  }
+
+  async #prepare(task: AnyTask, input: unknown, options: EnqueueOptions): Promise<PreparedTask> {
+    const traceparent = options.traceparent ?? (await activeTraceparent());
+    return prepareTask(this.#services, task, input, options, {
+      submitter: this.#meta,
+      traceparent,
+      compress: this.#compress,
+    });
+  }
+
+  async #enqueueChunk<T extends AnyTask>(task: T, entries: readonly EnqueueEntry<T>[]): Promise<EnqueueOutcome[]> {
+    const prepared = await mapBounded(entries, PREPARES_AT_ONCE, (entry) =>
+      this.#prepare(task, entry.input, entry.options ?? {}).catch(keepError),
+    );
+    const refusals = await this.#refusedLanes(prepared);
+    const outcomes: EnqueueOutcome[] = [];
+    const ready: { place: number; task: PreparedTask }[] = [];
+    for (const [place, each] of prepared.entries()) {
+      const refusal = TasklaneError.is(each) ? each : refusals.get(each.record.lane);
+      if (refusal !== undefined) outcomes[place] = { ok: false, error: refusal };
+      else if (!TasklaneError.is(each)) ready.push({ place, task: each });
+    }
+    const written = await enqueuePrepared(
+      this.#services,
+      ready.map((entry) => entry.task),
+    );
+    for (const [at, { place }] of ready.entries()) outcomes[place] = written[at] ?? { ok: false, error: unanswered() };
+    return outcomes;
+  }
+
+  async #refusedLanes(prepared: readonly (PreparedTask | TasklaneError)[]): Promise<Map<Lane, TasklaneError>> {
+    const counts = new Map<Lane, number>();
+    for (const each of prepared)
+      if (!TasklaneError.is(each)) counts.set(each.record.lane, (counts.get(each.record.lane) ?? 0) + 1);
+    const refusals = new Map<Lane, TasklaneError>();
+    for (const [lane, count] of counts) {
+      const refusal = await this.#backpressure.admit(lane, count).then(() => undefined, keepError);
+      if (refusal !== undefined) refusals.set(lane, refusal);
+    }
+    return refusals;
+  }
+
+  #accepted<T extends AnyTask>(task: T, outcome: Extract<EnqueueOutcome, { ok: true }>): EnqueuedTask<T> {
+    const { record, duplicate } = outcome;
+    return Object.assign(taskRef(this.#services, task, record.id), { duplicate, state: record.state });
+  }
+}
+
+function keepError(error: unknown): TasklaneError {
+  if (TasklaneError.is(error)) return error;
+  throw error;
+}
+
+function unanswered(): TasklaneError {
+  return new TasklaneError("BACKEND_UNAVAILABLE", { what: "The task was not handled" });
+}

@@ -1,0 +1,107 @@
+import type { SeenWrite } from "../ports/ledger.ts";
+import { RESENDS_MAX, SPARSE_SHARDS, SQS_DELAY_MAX_MS } from "../task/limits.ts";
+import type { RecordPatch, TaskRecord } from "../task/record.ts";
+import { isGone } from "../task/record.ts";
+import { isFinal } from "../task/states.ts";
+import { buryQueued } from "./dead-letter.ts";
+import type { Run } from "./recover.ts";
+import type { Services } from "./services.ts";
+import { markOf } from "./services.ts";
+import { owedAtOf, sendWakeUps, wakeUp } from "./wake.ts";
+
+const PAGE = 100;
+/** Milliseconds: after its message was sent, a task gets this long to be claimed before it is looked at again. */
+export const PATIENCE_MS = 900_000;
+
+/** What is to be done about a task that is owed something. */
+type Due =
+  | { readonly kind: "forget" }
+  | { readonly kind: "wait"; readonly owedAt: number }
+  | { readonly kind: "send"; readonly owedAt: number }
+  | { readonly kind: "bury" };
+
+/** Sends what is owed: far tasks whose time comes near, sends that failed, redrives, stragglers. */
+export async function payOwed(services: Services, run: Run): Promise<void> {
+  for (let shard = 0; shard < SPARSE_SHARDS; shard++) {
+    let next: string | undefined;
+    do {
+      if (services.clock.now() >= run.until || run.resendsLeft <= 0) return;
+      const until = services.clock.now();
+      const page = await services.backend.ledger.query({ index: "owed", shard, from: 0, until, limit: PAGE, next });
+      await payPage(
+        services,
+        run,
+        page.entries.map((entry) => entry.id),
+      );
+      next = page.next;
+    } while (next !== undefined);
+  }
+}
+
+async function payPage(services: Services, run: Run, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return;
+  const now = services.clock.now();
+  const records = await services.backend.ledger.readMany(ids);
+  const due = records.flatMap((record) => (record === undefined ? [] : [{ record, plan: planOwed(record, now) }]));
+  run.owed += due.length;
+  for (const { record, plan } of due)
+    if (plan.kind === "bury") {
+      await buryQueued(services, record, "UNCLAIMABLE", `sent again ${record.resends} times, and no worker claimed it`);
+      run.buried++;
+    }
+  const toSend = due.filter(({ plan }) => plan.kind === "send").slice(0, run.resendsLeft);
+  const sent = await resend(
+    services,
+    run,
+    toSend.map(({ record }) => record),
+    "owed",
+  );
+  const writes: SeenWrite[] = [];
+  // Sent first, moved on then: a crash in between sends once more.
+  for (const [at, { record, plan }] of toSend.entries())
+    if (sent[at] === true && plan.kind === "send")
+      writes.push(write(record, { set: { owedAt: plan.owedAt, resends: record.resends + 1 } }));
+  for (const { record, plan } of due) {
+    if (plan.kind === "forget") writes.push(write(record, { set: {}, remove: ["owedAt"] }));
+    if (plan.kind === "wait") writes.push(write(record, { set: { owedAt: plan.owedAt } }));
+  }
+  if (writes.length > 0) await services.backend.ledger.changeMany(writes);
+}
+
+function write(record: TaskRecord, patch: RecordPatch): SeenWrite {
+  return { id: record.id, seen: record, patch };
+}
+
+/** Decides by the record alone: a pure function. Only a final write removes `owedAt`; everything else moves it forward. */
+export function planOwed(record: TaskRecord, now: number): Due {
+  if (isFinal(record.state) || isGone(record, now)) return { kind: "forget" };
+  // Moved on since the index was read.
+  if (record.owedAt !== undefined && record.owedAt > now) return { kind: "wait", owedAt: record.owedAt };
+  if (record.notBefore - now > SQS_DELAY_MAX_MS) return { kind: "wait", owedAt: owedAtOf(record.notBefore) };
+  const patienceMs = PATIENCE_MS * 2 ** record.resends;
+  if (record.state === "running" && (record.leaseUntil ?? 0) > now - PATIENCE_MS / 15)
+    return { kind: "wait", owedAt: Math.max(now, record.leaseUntil ?? now) + PATIENCE_MS };
+  if (record.state === "queued" && record.resends >= RESENDS_MAX) return { kind: "bury" };
+  return { kind: "send", owedAt: Math.max(now, record.notBefore) + patienceMs };
+}
+
+/** Sends tasks' messages again, counted against the run's limit. Answers which were taken. */
+export async function resend(
+  services: Services,
+  run: Run,
+  records: readonly TaskRecord[],
+  because: "owed" | "lost" | "retention",
+): Promise<boolean[]> {
+  const answers = await sendWakeUps(
+    services,
+    records.map((record) => wakeUp(services, record, record.input.at === "record" ? record.input.json : undefined)),
+  );
+  return answers.map((answer, at) => {
+    const record = records[at];
+    if (!answer.ok || record === undefined) return false;
+    run.resendsLeft--;
+    run.resent++;
+    services.emit({ type: "resent", because, resends: record.resends + 1, ...markOf(record) });
+    return true;
+  });
+}

@@ -1,0 +1,133 @@
+import type { StoredDocument } from "../ports/ledger.ts";
+import { parseUntrustedJson } from "../task/json.ts";
+import type { Lane } from "../task/lane.ts";
+import { LANES } from "../task/lane.ts";
+import { deployedLanes } from "../task/topology.ts";
+import { sweepDeadLetters } from "./recover-dead-letters.ts";
+import { payOwed } from "./recover-owed.ts";
+import type { Cursors } from "./recover-slices.ts";
+import { visitSlices } from "./recover-slices.ts";
+import type { Services } from "./services.ts";
+
+/** How a run of the scheduler is bounded. */
+export interface RecoverOptions {
+  /** Names who runs it, so that one of several does. */
+  readonly holder: string;
+  /** Wall clock time, in milliseconds since 1970, at which the run stops and leaves the rest to the next one. Default: 50 s from now. */
+  readonly until?: number | undefined;
+  /** Messages sent again in one run, at most. Default 500: an outage is not answered by a storm. */
+  readonly maxResends?: number | undefined;
+}
+
+/** What a run did. */
+export interface RecoverReport {
+  /** Another scheduler had run within the minute, so this one did nothing. */
+  readonly skipped: boolean;
+  readonly owed: number;
+  readonly resent: number;
+  readonly visited: number;
+  readonly buried: number;
+}
+
+/** What all runs of a run share. */
+export interface Run {
+  readonly until: number;
+  /** Messages that may still be sent again. */
+  resendsLeft: number;
+  owed: number;
+  resent: number;
+  visited: number;
+  buried: number;
+  /** On how many runs in a row each lane was seen empty, this one included. */
+  readonly emptyRuns: ReadonlyMap<Lane, number>;
+}
+
+interface SchedulerState {
+  holder: string;
+  /** Until when the holder may run. */
+  until: number;
+  /** When the last run began. */
+  ranAt: number;
+  emptyRuns: Partial<Record<Lane, number>>;
+  cursors: Cursors;
+}
+
+const DOCUMENT = "scheduler";
+const RUN_MAX_MS = 50_000;
+/** A run begins no sooner after the last one. */
+const RUN_EVERY_MS = 55_000;
+
+/**
+ * Makes good what was lost: sends what is owed, finds tasks whose message vanished, and turns foreign dead letters into
+ * records. Any host may call it every minute; a lease in the ledger lets one of them work, and two at once do no harm.
+ *
+ * @throws TasklaneError if the ledger or the queue does not answer; the next run goes on where this one stopped
+ */
+export async function recover(services: Services, options: RecoverOptions): Promise<RecoverReport> {
+  const { clock, backend } = services;
+  const now = clock.now();
+  const stored = await backend.ledger.readDocument(DOCUMENT);
+  const state = readState(stored);
+  if (state.until > now || now - state.ranAt < RUN_EVERY_MS)
+    return { skipped: true, owed: 0, resent: 0, visited: 0, buried: 0 };
+  const until = options.until ?? now + RUN_MAX_MS;
+  const mine: SchedulerState = { ...state, holder: options.holder, until, ranAt: now };
+  if (!(await backend.ledger.writeDocument(DOCUMENT, JSON.stringify(mine), stored.version)))
+    return { skipped: true, owed: 0, resent: 0, visited: 0, buried: 0 };
+  const emptyRuns = await countEmptyRuns(services, state);
+  const run: Run = {
+    until,
+    resendsLeft: options.maxResends ?? 500,
+    owed: 0,
+    resent: 0,
+    visited: 0,
+    buried: 0,
+    emptyRuns,
+  };
+  await payOwed(services, run);
+  const cursors = await visitSlices(services, run, state.cursors);
+  await sweepDeadLetters(services, run);
+  const done: SchedulerState = { ...mine, until: 0, emptyRuns: Object.fromEntries(emptyRuns), cursors };
+  await backend.ledger.writeDocument(DOCUMENT, JSON.stringify(done), stored.version + 1);
+  const { owed, resent, visited, buried } = run;
+  services.emit({ type: "scheduler-ran", owed, resent, visited, buried });
+  return { skipped: false, owed, resent, visited, buried };
+}
+
+/** A lane is empty if SQS counts nothing in it. The counts are approximate, which is why two runs in a row have to agree. */
+async function countEmptyRuns(services: Services, state: SchedulerState): Promise<ReadonlyMap<Lane, number>> {
+  const { queue, topology } = services.backend;
+  const runs = new Map<Lane, number>();
+  await Promise.all(
+    deployedLanes(topology).map(async (lane) => {
+      const { visible, delayed, inFlight } = await queue.depth({ lane });
+      runs.set(lane, visible + delayed + inFlight === 0 ? (state.emptyRuns[lane] ?? 0) + 1 : 0);
+    }),
+  );
+  return runs;
+}
+
+function readState(stored: StoredDocument): SchedulerState {
+  const fresh: SchedulerState = { holder: "", until: 0, ranAt: 0, emptyRuns: {}, cursors: {} };
+  const parsed = stored.version === 0 ? undefined : parseUntrustedJson(stored.value, 100_000);
+  if (parsed?.ok !== true || typeof parsed.value !== "object" || parsed.value === null || Array.isArray(parsed.value))
+    return fresh;
+  const { holder, until, ranAt, emptyRuns, cursors } = parsed.value;
+  return {
+    holder: typeof holder === "string" ? holder : "",
+    until: typeof until === "number" ? until : 0,
+    ranAt: typeof ranAt === "number" ? ranAt : 0,
+    emptyRuns: numbersOf(emptyRuns, LANES),
+    cursors: numbersOf(cursors, cursors !== null && typeof cursors === "object" ? Object.keys(cursors) : []),
+  };
+}
+
+function numbersOf<Key extends string>(value: unknown, keys: readonly Key[]): Partial<Record<Key, number>> {
+  const numbers: Partial<Record<Key, number>> = {};
+  if (typeof value !== "object" || value === null) return numbers;
+  for (const key of keys) {
+    const number: unknown = Reflect.get(value, key);
+    if (typeof number === "number") numbers[key] = number;
+  }
+  return numbers;
+}

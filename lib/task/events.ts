@@ -1,0 +1,69 @@
+import type { ErrorCode } from "./errors.ts";
+import type { Lane } from "./lane.ts";
+import type { Outcome } from "./outcome.ts";
+
+/** Which task an event is about. */
+export interface TaskMark {
+  readonly taskId: string;
+  readonly task: string;
+  readonly lane: Lane;
+}
+
+/** Why a task was put back without an attempt. */
+export type DeferralReason =
+  | "rate-limit"
+  | "unknown-task"
+  | "unknown-version"
+  | "unknown-schema"
+  | "suspect"
+  | "unavailable";
+
+/** What happened, for metrics, logs and tests. `at` is milliseconds since 1970. No event carries a payload or a result. */
+export type TasklaneEvent = { readonly at: number } & (
+  | ({ readonly type: "enqueued"; readonly duplicate: boolean } & TaskMark)
+  /** The record is written but the message was not sent: the scheduler owes it. */
+  | ({ readonly type: "send-owed"; readonly error: string } & TaskMark)
+  | { readonly type: "backlog-warning"; readonly lane: Lane; readonly backlog: number; readonly maxBacklog: number }
+  | { readonly type: "depth-unknown"; readonly lane: Lane; readonly error: string }
+  | ({ readonly type: "attempt-started"; readonly attempt: number; readonly waitMs: number } & TaskMark)
+  | ({
+      readonly type: "attempt-ended";
+      readonly attempt: number;
+      /** `lost`: another worker had taken over, so nothing was written. */
+      readonly outcome: Outcome["kind"] | "lost";
+      readonly runMs: number;
+      readonly code?: ErrorCode | "ERROR" | undefined;
+      readonly error?: string | undefined;
+      readonly retryInMs?: number | undefined;
+    } & TaskMark)
+  | ({ readonly type: "deferred"; readonly reason: DeferralReason; readonly delayMs: number } & TaskMark)
+  | ({ readonly type: "dead"; readonly reason: ErrorCode; readonly message: string } & TaskMark)
+  | ({ readonly type: "crash-detected"; readonly crashes: number } & TaskMark)
+  | ({ readonly type: "lease-lost"; readonly attempt: number } & TaskMark)
+  /** A copy of a message whose task is running, done or gone. */
+  | ({
+      readonly type: "copy-dropped";
+      readonly because: "running" | "final" | "no-record" | "same-batch" | "stale-letter";
+    } & TaskMark)
+  | ({ readonly type: "resent"; readonly because: "owed" | "lost" | "retention"; readonly resends: number } & TaskMark)
+  | ({ readonly type: "redriven"; readonly epoch: number } & TaskMark)
+  | { readonly type: "settle-delayed"; readonly taskId: string; readonly error: string }
+  | { readonly type: "poll-failed"; readonly lane: Lane; readonly error: string }
+  | { readonly type: "handler-abandoned"; readonly taskId: string; readonly task: string }
+  | {
+      readonly type: "scheduler-ran";
+      readonly owed: number;
+      readonly resent: number;
+      readonly visited: number;
+      readonly buried: number;
+    }
+  | { readonly type: "scheduler-failed"; readonly error: string }
+  | { readonly type: "worker-started"; readonly lanes: readonly Lane[]; readonly concurrency: number }
+  | { readonly type: "worker-stopped"; readonly reason: "signal" | "drained"; readonly interrupted: number }
+);
+
+/** The name of an event. */
+export type TasklaneEventType = TasklaneEvent["type"];
+
+/** Receives events. What it throws is ignored: nobody's metrics may lose a task. */
+export type EventListener = (event: TasklaneEvent) => void;

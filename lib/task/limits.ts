@@ -1,0 +1,159 @@
+/*
+ * Every default and every limit, in one place. The tables in docs/limits.md are made from the two lists at the end.
+ */
+
+/** SQS's longest delay of one message: 900 s. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
+export const SQS_DELAY_MAX_MS = 900_000;
+/** SQS's largest message, and largest sum of a batch: 1 MiB. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
+export const SQS_MESSAGE_MAX_BYTES = 1_048_576;
+/** SQS's largest batch. */
+export const SQS_BATCH_MAX_ENTRIES = 10;
+/** SQS bills each started 64 KiB as a request. https://aws.amazon.com/sqs/pricing/ */
+export const SQS_CHUNK_BYTES = 65_536;
+/** SQS's longest wait for a message. */
+export const SQS_WAIT_MAX_MS = 20_000;
+/** SQS's longest time out of sight, counted from the first receive. */
+export const SQS_VISIBILITY_MAX_MS = 43_200_000;
+/** How long a lane's queue keeps a message. */
+export const QUEUE_RETENTION_MS = 4 * 86_400_000;
+/** How long a dead letter queue keeps a copy: SQS's longest. A copy keeps the time at which it was first sent. */
+export const DLQ_RETENTION_MS = 14 * 86_400_000;
+/** A message received this often without being deleted goes to the dead letter queue; a guard against pills that die before the claim. */
+export const RECEIVE_LIMIT = 20;
+
+/** The hot record stays in one DynamoDB write unit. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html */
+export const RECORD_MAX_BYTES = 1_024;
+/** What the input may add to the record, so that the record with a lease and a result still fits one write unit. */
+export const RECORD_INPUT_MAX_BYTES = 256;
+/** What a result may add to the record. */
+export const RECORD_RESULT_MAX_BYTES = 160;
+/** Meta and creation context up to this many bytes ride in the record; more goes to a side item. */
+export const RECORD_META_MAX_BYTES = 160;
+/** A payload or a result up to this size lies in a side item of the ledger; above, in S3. */
+export const SIDE_ITEM_MAX_BYTES = 8_192;
+/** The largest payload, and the largest result. */
+export const PAYLOAD_MAX_BYTES = 10 * 1_048_576;
+/** The envelope carries a copy of the payload while the whole message stays within one SQS chunk: the copy is then free and saves a read. */
+export const ENVELOPE_COPY_MAX_BYTES = SQS_CHUNK_BYTES;
+/** Below this size compression is not worth its time. */
+export const COMPRESS_MIN_BYTES = 4_096;
+/** Nesting allowed in an input. */
+export const JSON_MAX_DEPTH = 64;
+/** The largest `meta`, as JSON. */
+export const META_MAX_BYTES = 2_048;
+/** How much of an error's message is kept. */
+export const ERROR_MESSAGE_MAX_CHARS = 1_000;
+/** How much of an error's stack is kept. */
+export const ERROR_STACK_MAX_CHARS = 4_000;
+/** How many attempts the history keeps. */
+export const HISTORY_MAX_ATTEMPTS = 10;
+/** A dead letter copy carries payload, stack and history up to this size, else references to them. */
+export const DLQ_COPY_MAX_BYTES = 65_536;
+/** A task that no worker knows is deferred for this long, since a deploy may be rolling, and then dies. */
+export const UNKNOWN_TASK_MAX_MS = 86_400_000;
+/** Re-sends without a claim after which a task is dead as unclaimable. */
+export const RESENDS_MAX = 5;
+/** How far clocks may differ before a lease counts as over; beyond it duplicates rise, but commits stay exact. */
+export const CLOCK_SKEW_MAX_MS = 5_000;
+/** A message that comes this early is waited for; an earlier one is put back. */
+export const EARLY_WAIT_MAX_MS = 2_000;
+/** How far ahead a rate limit hands out slots. */
+export const RATE_LIMIT_HORIZON_MS = 60_000;
+/** One DynamoDB item takes about this many writes a second; a faster rate limit is split over several. */
+export const RATE_LIMIT_SHARD_WRITES_PER_SECOND = 1_000;
+/** Days that a stored payload outlives its task's last use, at least: source queue 4, dead letter queue 14, lifecycle lag 1. */
+export const PAYLOAD_MARGIN_MS = 19 * 86_400_000;
+/** The longest renewal of a lease. */
+export const RENEWAL_MAX_MS = 300_000;
+/** How many shards the creation index has. */
+export const CREATION_SHARDS = 16;
+/** How many shards the indexes of owed and dead tasks have. */
+export const SPARSE_SHARDS = 4;
+
+/** The defaults of a task definition. */
+export const DEFAULT_LANE = "normal";
+/** Attempts after the first. */
+export const DEFAULT_MAX_RETRIES = 5;
+/** Starts that took the process down, after which a task is dead. */
+export const DEFAULT_MAX_CRASHES = 3;
+/** Bounds retries, snoozes and deferrals together. */
+export const DEFAULT_MAX_LIFETIME = "14d";
+/** Aborts an attempt. */
+export const DEFAULT_TIMEOUT = "30s";
+/** How long the record is kept after the final state. */
+export const DEFAULT_RETENTION = "14d";
+/** The waits between attempts. */
+export const DEFAULT_BACKOFF = { initial: "1s", factor: 4, max: "15m", jitter: "full" } as const;
+/** The defaults of a worker process. */
+export const DEFAULT_CONCURRENCY = 20;
+/** How long the right to run a task lasts without renewal. */
+export const DEFAULT_LEASE = "30s";
+/** How long running handlers may go on after a stop signal. */
+export const DEFAULT_SHUTDOWN_GRACE = "25s";
+/** How long a handler may go on after its signal was aborted. */
+export const ABORT_GRACE_MS = 5_000;
+/** Tasks in a lane at which enqueue is refused. */
+export const DEFAULT_MAX_BACKLOG = 1_000_000;
+/** The share of the backlog's limit from which a warning is raised. */
+export const BACKLOG_WARNING_RATIO = 0.8;
+/** How long a lane's depth is trusted while it is below half of the limit. */
+export const DEPTH_CALM_MS = 60_000;
+/** How long a lane's depth is trusted above half of the limit. */
+export const DEPTH_BUSY_MS = 3_000;
+
+/** One row of a table in the docs. */
+export interface LimitRow {
+  readonly setting: string;
+  readonly value: string;
+  readonly why: string;
+}
+
+/** The table of defaults in the docs. */
+export const DEFAULTS_TABLE: readonly LimitRow[] = [
+  { setting: "lane", value: DEFAULT_LANE, why: "urgent work asks for more" },
+  { setting: "maxRetries", value: String(DEFAULT_MAX_RETRIES), why: "about six minutes of trying" },
+  { setting: "backoff.initial", value: DEFAULT_BACKOFF.initial, why: "most failures pass at once" },
+  { setting: "backoff.factor", value: String(DEFAULT_BACKOFF.factor), why: "1, 4, 16, 64, 256 s" },
+  { setting: "backoff.max", value: DEFAULT_BACKOFF.max, why: "the longest delay of an SQS message" },
+  { setting: "backoff.jitter", value: DEFAULT_BACKOFF.jitter, why: "a crowd of failures spreads out" },
+  { setting: "maxCrashes", value: String(DEFAULT_MAX_CRASHES), why: "a pill stops after three processes" },
+  { setting: "maxLifetime", value: DEFAULT_MAX_LIFETIME, why: "retries, snoozes and deferrals end some day" },
+  { setting: "timeout", value: DEFAULT_TIMEOUT, why: "below the 60 s of a worker function" },
+  { setting: "retention", value: DEFAULT_RETENTION, why: "also the window in which a key stays taken" },
+  { setting: "concurrency", value: String(DEFAULT_CONCURRENCY), why: "for handlers that mostly wait" },
+  { setting: "lease", value: DEFAULT_LEASE, why: "how long a crash goes unnoticed" },
+  { setting: "shutdownGrace", value: DEFAULT_SHUTDOWN_GRACE, why: "below the 30 s that container hosts give" },
+  { setting: "maxBacklog", value: String(DEFAULT_MAX_BACKLOG), why: "approximate; a warning comes at 80 %" },
+];
+
+/** The table of limits in the docs. */
+export const LIMITS_TABLE: readonly LimitRow[] = [
+  {
+    setting: "payload",
+    value: `${PAYLOAD_MAX_BYTES} B`,
+    why: "larger inputs belong in a bucket of your own: pass their key",
+  },
+  { setting: "result", value: `${PAYLOAD_MAX_BYTES} B`, why: "as the payload" },
+  {
+    setting: "payload in the record",
+    value: `${RECORD_INPUT_MAX_BYTES} B`,
+    why: "the record stays in one DynamoDB write unit",
+  },
+  { setting: "payload in a side item", value: `${SIDE_ITEM_MAX_BYTES} B`, why: "above, S3 is cheaper" },
+  {
+    setting: "payload copied into the message",
+    value: `${ENVELOPE_COPY_MAX_BYTES} B`,
+    why: "SQS bills each 64 KiB as a request",
+  },
+  { setting: "JSON depth", value: String(JSON_MAX_DEPTH), why: "hostile input is refused before it is parsed" },
+  { setting: "meta", value: `${META_MAX_BYTES} B`, why: "context, not data" },
+  { setting: "batch of enqueueMany", value: "any", why: "split by count and bytes for SQS" },
+  { setting: "attempts in the history", value: String(HISTORY_MAX_ATTEMPTS), why: "the last ones" },
+  { setting: "error message kept", value: `${ERROR_MESSAGE_MAX_CHARS} characters`, why: "one side item an attempt" },
+  { setting: "error stack kept", value: `${ERROR_STACK_MAX_CHARS} characters`, why: "one side item an attempt" },
+  { setting: "clock skew", value: `${CLOCK_SKEW_MAX_MS} ms`, why: "beyond it duplicates rise, commits stay exact" },
+  { setting: "receive limit", value: String(RECEIVE_LIMIT), why: "a guard against pills that die before the claim" },
+  { setting: "re-sends without a claim", value: String(RESENDS_MAX), why: "then the task is dead as UNCLAIMABLE" },
+  { setting: "unknown task", value: "24h", why: "then the task is dead as UNKNOWN_TASK" },
+  { setting: "rate limit horizon", value: `${RATE_LIMIT_HORIZON_MS} ms`, why: "slots are handed out this far ahead" },
+];

@@ -1,0 +1,183 @@
+import { TasklaneError } from "./errors.ts";
+import { parseUntrustedJson } from "./json.ts";
+import type { Json } from "./json.ts";
+import type { Lane } from "./lane.ts";
+import { isLane, LANES } from "./lane.ts";
+import { DEFAULT_MAX_BACKLOG } from "./limits.ts";
+import { checkName, NAME_PATTERN } from "./name.ts";
+
+/** Lanes and limits as wished: what the construct, `provision` and the embedded stack are given. */
+export interface TopologySpec {
+  /** Names everything. Default `"tasklane"`. */
+  queue?: string | undefined;
+  /** Default all four. A lane that is not deployed sends its tasks to `normal`'s queue, so `normal` is always there. */
+  lanes?: readonly Lane[] | undefined;
+  /** Tasks in a lane at which enqueue is refused; approximate, as SQS's counts are. Default 1,000,000. */
+  maxBacklog?: number | Partial<Readonly<Record<Lane, number>>> | undefined;
+}
+
+/** Where one service answers, if not at AWS. */
+export interface Endpoints {
+  readonly sqs: string;
+  readonly dynamodb: string;
+  readonly s3: string;
+}
+
+/** One lane as it exists. */
+export interface LaneTopology {
+  readonly url: string;
+  /** URL of the dead letter queue. Producers may lack it. */
+  readonly dlq?: string | undefined;
+  readonly maxBacklog?: number | undefined;
+}
+
+/** Queue URLs, table and bucket as they exist: what clients and workers connect to. As JSON it is at most 700 bytes for a producer. */
+export interface Topology {
+  readonly queue: string;
+  readonly region?: string | undefined;
+  /** One URL for all three services, or one each. Default: AWS. */
+  readonly endpoint?: string | Endpoints | undefined;
+  readonly lanes: Partial<Readonly<Record<Lane, LaneTopology>>>;
+  readonly table: string;
+  readonly bucket: string;
+}
+
+/** The queue name where none is given. */
+export const DEFAULT_QUEUE_NAME = "tasklane";
+
+/** A spec with every value settled. */
+export interface SettledSpec {
+  readonly queue: string;
+  readonly lanes: readonly Lane[];
+  readonly maxBacklog: Readonly<Record<Lane, number>>;
+}
+
+/** Settles a spec's values. @throws TasklaneError `DEFINITION_INVALID` */
+export function settleSpec(spec: TopologySpec = {}): SettledSpec {
+  const queue = spec.queue ?? DEFAULT_QUEUE_NAME;
+  const what = checkName(queue, "queue");
+  const lanes = LANES.filter((lane) => (spec.lanes ?? LANES).includes(lane));
+  const unknown = (spec.lanes ?? []).find((lane) => !isLane(lane));
+  if (unknown !== undefined || !lanes.includes("normal"))
+    throw new TasklaneError("DEFINITION_INVALID", {
+      what: `The lanes of ${what} cannot be deployed`,
+      received: spec.lanes,
+      expected: 'any of "critical", "high", "normal", "low", with "normal" among them',
+      fix: "leave lanes out for all four",
+    });
+  const limits = spec.maxBacklog ?? DEFAULT_MAX_BACKLOG;
+  const maxBacklog = { critical: 0, high: 0, normal: 0, low: 0 };
+  for (const lane of LANES) {
+    maxBacklog[lane] = typeof limits === "number" ? limits : (limits[lane] ?? DEFAULT_MAX_BACKLOG);
+    if (!Number.isInteger(maxBacklog[lane]) || maxBacklog[lane] < 1)
+      throw new TasklaneError("DEFINITION_INVALID", {
+        what: `The maxBacklog of ${what}, lane ${lane}, lets nothing in`,
+        received: maxBacklog[lane],
+        expected: "a whole number of tasks, at least 1",
+        fix: `leave it out for ${DEFAULT_MAX_BACKLOG}`,
+      });
+  }
+  return { queue, lanes, maxBacklog };
+}
+
+/** https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html */
+const BUCKET_NAME_MAX_CHARS = 63;
+
+/** The names of what a topology consists of, for whoever creates it. */
+export function resourceNames(queue: string): {
+  table: string;
+  lane(lane: Lane): string;
+  dlq(lane: Lane): string;
+  bucket(suffix: string): string;
+} {
+  return {
+    table: queue.padEnd(3, "-"),
+    lane: (lane) => `${queue.replaceAll(".", "_")}-${lane}`,
+    dlq: (lane) => `${queue.replaceAll(".", "_")}-${lane}-dlq`,
+    bucket: (suffix) => {
+      // What tells buckets apart is at the end, so a long queue name is cut, not the whole.
+      const end = `-payloads${suffix === "" ? "" : `-${suffix}`}`;
+      return (
+        queue.replace(/[._]/g, "-").slice(0, Math.max(3, BUCKET_NAME_MAX_CHARS - end.length)) + end
+      ).toLowerCase();
+    },
+  };
+}
+
+/** The deployed lane that carries a lane's tasks: itself, or `normal`. */
+export function carrierOf(topology: Topology, lane: Lane): Lane {
+  return topology.lanes[lane] === undefined ? "normal" : lane;
+}
+
+/** The lanes that exist, most urgent first. */
+export function deployedLanes(topology: Topology): readonly Lane[] {
+  return LANES.filter((lane) => topology.lanes[lane] !== undefined);
+}
+
+/**
+ * Reads a topology from JSON: its own form, or a cdk outputs file, in which one output's value is that form.
+ *
+ * @throws TasklaneError `TOPOLOGY_INVALID`
+ */
+export function parseTopology(json: string, source: string): Topology {
+  const parsed = parseUntrustedJson(json, 1_000_000);
+  if (!parsed.ok) return refuse(source, parsed.reason);
+  return findTopology(parsed.value, 0) ?? refuse(source, "it holds no queue, lanes, table and bucket");
+}
+
+function findTopology(value: Json, depth: number): Topology | undefined {
+  if (typeof value === "string" && depth > 0 && value.includes('"lanes"')) {
+    const inner = parseUntrustedJson(value, 100_000);
+    return inner.ok ? findTopology(inner.value, depth + 1) : undefined;
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value) || depth > 3) return undefined;
+  if (value["lanes"] !== undefined) return readTopology(value);
+  for (const inner of Object.values(value)) {
+    const found = findTopology(inner, depth + 1);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function readTopology(value: { [key: string]: Json }): Topology | undefined {
+  const { queue, region, endpoint, lanes, table, bucket } = value;
+  if (typeof queue !== "string" || !NAME_PATTERN.test(queue) || typeof table !== "string" || typeof bucket !== "string")
+    return undefined;
+  if (typeof lanes !== "object" || lanes === null || Array.isArray(lanes)) return undefined;
+  const found: Partial<Record<Lane, LaneTopology>> = {};
+  for (const [lane, entry] of Object.entries(lanes)) {
+    if (!isLane(lane) || typeof entry !== "object" || entry === null || Array.isArray(entry)) return undefined;
+    const { url, dlq, maxBacklog } = entry;
+    if (typeof url !== "string") return undefined;
+    found[lane] = {
+      url,
+      ...(typeof dlq === "string" ? { dlq } : {}),
+      ...(typeof maxBacklog === "number" && maxBacklog >= 1 ? { maxBacklog } : {}),
+    };
+  }
+  if (found.normal === undefined) return undefined;
+  return {
+    queue,
+    lanes: found,
+    table,
+    bucket,
+    ...(typeof region === "string" ? { region } : {}),
+    ...readEndpoint(endpoint),
+  };
+}
+
+function readEndpoint(value: Json | undefined): { endpoint?: string | Endpoints } {
+  if (typeof value === "string") return { endpoint: value };
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return {};
+  const { sqs, dynamodb, s3 } = value;
+  if (typeof sqs !== "string" || typeof dynamodb !== "string" || typeof s3 !== "string") return {};
+  return { endpoint: { sqs, dynamodb, s3 } };
+}
+
+function refuse(source: string, why: string): never {
+  throw new TasklaneError("TOPOLOGY_INVALID", {
+    what: `The topology in ${source} cannot be read: ${why}`,
+    expected: '{"queue","lanes":{"normal":{"url"}},"table","bucket"}, or a cdk outputs file that holds it',
+    fix: "take it from provision(), from queue.topology in the CDK, or from startLocal().env",
+  });
+}

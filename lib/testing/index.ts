@@ -1,0 +1,4 @@
+export type { HandlerContext } from "./run-handler.ts";
+export { runHandler } from "./run-handler.ts";
+export type { LocalOptions, LocalQueue } from "./start-local.ts";
+export { startLocal } from "./start-local.ts";

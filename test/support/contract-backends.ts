@@ -1,0 +1,68 @@
+import { createMemoryBackend } from "../../lib/memory/memory-backend.ts";
+import { ManualClock } from "../../lib/memory/manual-clock.ts";
+import { connect } from "../../lib/connect.ts";
+import { startEmbeddedStack } from "../../lib/local/embedded-stack.ts";
+import type { Backend } from "../../lib/ports/backend.ts";
+import { provision } from "../../lib/provision.ts";
+import type { TopologySpec } from "../../lib/task/topology.ts";
+import type { ContractStack } from "./contract-stack.ts";
+import { contractStack } from "./contract-stack.ts";
+
+/** In what a backend differs from AWS; the contract says of each what must hold all the same. */
+export interface BackendGaps {
+  /** What an earlier receive's receipt does to the message when it is acknowledged. */
+  readonly staleDelete: "keeps" | "removes";
+  /** Messages stay for ever. */
+  readonly ignoresRetention: boolean;
+  /** A second put under one key overwrites the first. */
+  readonly ignoresIfNoneMatch: boolean;
+  /** A delay of more than 900 s is taken. */
+  readonly acceptsLongDelay: boolean;
+  /** A time out of sight of more than 12 hours is taken. */
+  readonly acceptsLongVisibility: boolean;
+  /** Characters outside XML 1.0 are taken. */
+  readonly acceptsAnyCharacter: boolean;
+}
+
+/** A backend that the contract suites run on. */
+export interface ContractBackend {
+  readonly name: string;
+  readonly gaps: BackendGaps;
+  open(spec: TopologySpec): Promise<ContractStack>;
+}
+
+const AS_AWS: BackendGaps = {
+  staleDelete: "keeps",
+  ignoresRetention: false,
+  ignoresIfNoneMatch: false,
+  acceptsLongDelay: false,
+  acceptsLongVisibility: false,
+  acceptsAnyCharacter: false,
+};
+
+/** Every backend that has to pass the contract suites: a new one is a line here. */
+export const CONTRACT_BACKENDS: readonly ContractBackend[] = [
+  { name: "memory", gaps: AS_AWS, open: (spec) => openMemory(spec, "keeps") },
+  {
+    name: "memory that removes by stale receipts",
+    gaps: { ...AS_AWS, staleDelete: "removes" },
+    open: (spec) => openMemory(spec, "removes"),
+  },
+  {
+    name: "the embedded stack",
+    gaps: { ...AS_AWS, ignoresRetention: true, ignoresIfNoneMatch: true, acceptsLongDelay: true },
+    open: openEmbedded,
+  },
+];
+
+function openMemory(spec: TopologySpec, staleDelete: BackendGaps["staleDelete"]): Promise<ContractStack> {
+  const clock = new ManualClock();
+  const backend: Backend = createMemoryBackend({ clock, spec, staleDelete });
+  return Promise.resolve(contractStack(backend, { clock }));
+}
+
+async function openEmbedded(spec: TopologySpec): Promise<ContractStack> {
+  const { endpoints, close } = await startEmbeddedStack();
+  const { backend } = await connect(await provision(spec, { endpoint: endpoints }), undefined);
+  return contractStack(backend, { close });
+}
