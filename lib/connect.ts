@@ -49,7 +49,7 @@ export async function connect(
   if (options.backend !== undefined) return { backend: options.backend, clock, random };
   const found = await resolveTopology(topology, queue);
   const { connectAws } = await importAws(() => import("./aws/connect-aws.ts"));
-  return { backend: await connectAws(found, clock, random, options.sdk), clock, random };
+  return { backend: connectAws(found, clock, random, options.sdk), clock, random };
 }
 
 /**

@@ -17,7 +17,7 @@ function connection(
 /** Puts bytes on the queue of the normal lane that no version of Tasklane has ever written. */
 export async function sendGarbage(topology: Topology): Promise<void> {
   const sqs = new SQSClient(connection(topology, "sqs"));
-  const MessageBody = '{"order":"A-1013","hello":"I am from another system 👋"}';
+  const MessageBody = '{"order":"A-1013","hello":"I am from another system"}';
   await sqs.send(new SendMessageCommand({ QueueUrl: topology.lanes.normal?.url, MessageBody }));
   sqs.destroy();
 }

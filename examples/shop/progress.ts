@@ -1,5 +1,7 @@
 import { styleText } from "node:util";
+import type { TaskState } from "../../lib/index.ts";
 import { followJournal } from "./journals.ts";
+import type { EventEntry } from "./journals.ts";
 
 /** How far the run is, as the journals tell it. */
 export interface Standing {
@@ -10,55 +12,66 @@ export interface Standing {
   readonly crashes: number;
 }
 
+/** A task as the ledger or an event knows it. */
+interface KnownTask {
+  readonly id: string;
+  readonly task: string;
+  readonly state: TaskState;
+}
+
 /** Follows the journals, and keeps in mind which tasks have ended. */
 export interface RunFollower {
   refresh(): Standing;
   /** Tasks that were enqueued and of which no end was heard. */
   pending(): string[];
-  /** Notes an end that the ledger knows and no journal told: a killed worker settles and can no longer say so. */
-  noteEnd(taskId: string, state: string): void;
+  /** Notes what the ledger says, in case no journal told: a killed worker may settle a task and can no longer say so. */
+  noteEnd(task: KnownTask): void;
 }
 
-/**
- * Follows a run from its journals.
- *
- * @param mended tasks that are given another life when they die, and so have ended only when they succeeded
- */
-export function followRun(mended: ReadonlySet<string>): RunFollower {
+/** Follows a run from its journals; a dead task of the kind that is `redriven` has not ended yet. */
+export function followRun({ redriven }: { redriven: string }): RunFollower {
   const newEnqueues = followJournal("enqueues");
   const newEvents = followJournal("events");
-  const known = new Set<string>();
-  const ends = new Map<string, string>();
+  const enqueued = new Set<string>();
+  const ended = new Set<string>();
   const counts = { attempts: 0, retries: 0, crashes: 0 };
 
-  const hasEnded = (taskId: string): boolean => {
-    const end = ends.get(taskId);
-    return mended.has(taskId) ? end === "succeeded" : end !== undefined;
-  };
-  const noteEnd = (taskId: string, state: string): void => {
-    if (ends.get(taskId) !== "succeeded") ends.set(taskId, state);
-  };
+  function noteEnd({ id, task, state }: KnownTask): void {
+    if (state === "succeeded" || (state === "dead" && task !== redriven)) ended.add(id);
+  }
+
+  function noteEvent(event: EventEntry): void {
+    switch (event.type) {
+      case "attempt-started":
+        counts.attempts += 1;
+        break;
+      case "crash-detected":
+        counts.crashes += 1;
+        break;
+      case "dead":
+        noteEnd({ id: event.taskId, task: event.task, state: "dead" });
+        break;
+      case "attempt-ended":
+        if (event.outcome === "retry") counts.retries += 1;
+        if (event.outcome === "succeeded") noteEnd({ id: event.taskId, task: event.task, state: "succeeded" });
+        break;
+      default:
+    }
+  }
 
   return {
     noteEnd,
     refresh() {
-      for (const { taskId } of newEnqueues()) known.add(taskId);
-      for (const event of newEvents()) {
-        if (event.type === "attempt-started") counts.attempts += 1;
-        else if (event.type === "crash-detected") counts.crashes += 1;
-        else if (event.type === "dead") noteEnd(event.taskId, "dead");
-        else if (event.type === "attempt-ended") {
-          if (event.outcome === "retry") counts.retries += 1;
-          else if (event.outcome === "succeeded") noteEnd(event.taskId, "succeeded");
-        }
-      }
-      return { ...counts, done: [...ends.keys()].filter(hasEnded).length };
+      for (const { taskId } of newEnqueues()) enqueued.add(taskId);
+      for (const event of newEvents()) noteEvent(event);
+      return { ...counts, done: ended.size };
     },
-    pending: () => [...known].filter((taskId) => !hasEnded(taskId)),
+    pending: () => [...enqueued].filter((taskId) => !ended.has(taskId)),
   };
 }
 
-const BAR_WIDTH = 32;
+/** Bar and figures fit 80 columns: a longer line would wrap, and could not be drawn over. */
+const BAR_WIDTH = 20;
 const LINE_EACH_MS = 2_000;
 
 /** A bar on a terminal, a line every two seconds elsewhere, and a line for each thing worth telling. */
@@ -78,7 +91,7 @@ export function createProgressScreen(total: number): ProgressScreen {
 
   return {
     draw({ done, attempts, retries, crashes }) {
-      const figures = `${done} of ${total} tasks, ${attempts} starts, ${retries} retries, ${crashes} crashes`;
+      const figures = `${done}/${total} tasks, ${attempts} starts, ${retries} retries, ${crashes} crashes`;
       if (out.isTTY) {
         const filled = Math.min(BAR_WIDTH, Math.floor((done / total) * BAR_WIDTH));
         const bar = styleText("green", "█".repeat(filled)) + styleText("gray", "░".repeat(BAR_WIDTH - filled));

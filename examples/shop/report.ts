@@ -2,6 +2,7 @@ import { styleText } from "node:util";
 import { OUT_DIR } from "./artifacts.ts";
 import type { Check } from "./check.ts";
 import type { RunRecord } from "./run-record.ts";
+import type { SupplierStats } from "./supplier.ts";
 import { chargeCard, makeInvoice, makeThumbnail, nightlyExport, sendReceipt } from "./tasks.ts";
 
 /** Prints what happened; every figure is counted from journals, ledger and files. */
@@ -10,9 +11,7 @@ export function printReport(run: RunRecord, checks: readonly Check[], elapsedMs:
     "",
     ...formatTable(taskRows(run)),
     "",
-    `The supplier: ${Object.entries(run.supplier)
-      .map(([what, count]) => `${count} ${what}`)
-      .join(", ")}`,
+    supplierLine(run.supplier),
     "",
     "The dead:",
     ...formatTable(deadRows(run)),
@@ -35,6 +34,13 @@ function summary(checks: readonly Check[], elapsedMs: number): string {
   return failed === 0
     ? `All ${checks.length} checks hold, after ${seconds} s.`
     : `${failed} of ${checks.length} checks FAILED, after ${seconds} s.`;
+}
+
+function supplierLine({ calls, charged, repeated, failed, dropped, tooMany, refused }: SupplierStats): string {
+  return (
+    `The supplier: ${calls} calls, ${charged} charges, ${repeated} repeated keys, ${failed} failures, ` +
+    `${dropped} dropped connections, ${tooMany} calls too many, ${refused} refused card`
+  );
 }
 
 function taskRows(run: RunRecord): string[][] {
@@ -87,9 +93,18 @@ function taskRow(run: RunRecord, name: string): string[] {
   ];
 }
 
-function deadRows({ dead }: RunRecord): string[][] {
-  const head = ["task", "id", "reason", "in words"];
-  return [head, ...dead.map(({ task, id, reason = "", message = "" }) => [task, id, reason, message])];
+/** What is dead, and what was dead until it was redriven. */
+function deadRows({ dead, ledger, events }: RunRecord): string[][] {
+  const head = ["task", "id", "reason", "in words", "now"];
+  const redriven = [...ledger.values()].filter(({ epoch, state }) => epoch > 1 && state !== "dead");
+  return [
+    head,
+    ...dead.map(({ task, id, reason = "", message = "" }) => [task, id, reason, message, "dead"]),
+    ...redriven.map(({ task, id, state }) => {
+      const death = events.find((event) => event.type === "dead" && event.taskId === id);
+      return [task, id, ...(death?.type === "dead" ? [death.reason, death.message] : ["", ""]), `redriven, ${state}`];
+    }),
+  ];
 }
 
 /** The nearest-rank percentile; nothing of nothing. */

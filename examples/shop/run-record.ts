@@ -1,4 +1,4 @@
-import type { Client, TaskDetails, Topology } from "../../lib/index.ts";
+import type { TaskDetails, TasklaneClient, Topology } from "../../lib/index.ts";
 import { readJournal } from "./journals.ts";
 import type { EnqueueEntry, EventEntry, StartEntry } from "./journals.ts";
 import { storedPayloadSizes } from "./plain-clients.ts";
@@ -29,7 +29,7 @@ const READ_AT_ONCE = 20;
 
 /** Collects what is known of a run. */
 export async function recordRun(sources: {
-  client: Client;
+  client: TasklaneClient;
   topology: Topology;
   supplierUrl: string;
   exits: readonly WorkerExit[];
@@ -51,7 +51,7 @@ export async function recordRun(sources: {
 }
 
 /** Reads tasks by their ids; any definition will do, since the ids are known. */
-export async function readLedger(client: Client, ids: readonly string[]): Promise<Map<string, TaskDetails>> {
+export async function readLedger(client: TasklaneClient, ids: readonly string[]): Promise<Map<string, TaskDetails>> {
   const found = new Map<string, TaskDetails>();
   for (let first = 0; first < ids.length; first += READ_AT_ONCE) {
     const batch = ids.slice(first, first + READ_AT_ONCE).map((id) => client.task(makeInvoice, id).get());
@@ -61,7 +61,7 @@ export async function readLedger(client: Client, ids: readonly string[]): Promis
 }
 
 /** Everything that is dead, whoever enqueued it. */
-export async function listDead(client: Client): Promise<TaskDetails[]> {
+export async function listDead(client: TasklaneClient): Promise<TaskDetails[]> {
   const found: TaskDetails[] = [];
   for await (const record of client.list({ state: "dead" })) found.push(record);
   return found;

@@ -21,22 +21,22 @@ import { ATTRIBUTES } from "../task/record-codec.ts";
 const { partition, state, fence, owner, epoch, notBefore, leaseUntil, slot, expiresAt } = ATTRIBUTES;
 
 /** Nothing is there, or what is there is over though TTL has not removed it. A record without an end is alive. */
-export const NOT_TAKEN = `attribute_not_exists(#${partition}) OR #${expiresAt} <= :nowSeconds`;
+export const NOT_TAKEN: string = `attribute_not_exists(#${partition}) OR #${expiresAt} <= :nowSeconds`;
 
 /** Its time has come, and nobody runs it. */
-export const DUE = `#${state} = :queued AND #${notBefore} <= :now`;
+export const DUE: string = `#${state} = :queued AND #${notBefore} <= :now`;
 
 /** The slot of the rate limit was not used by the last claim: each is good once. */
-export const SLOT_UNUSED = `(attribute_not_exists(#${slot}) OR #${slot} <> :${slot})`;
+export const SLOT_UNUSED: string = `(attribute_not_exists(#${slot}) OR #${slot} <> :${slot})`;
 
 /** The lease that was seen ran out, by more than clocks may differ, and nobody took it over since. */
-export const LEASE_OVER = `#${state} = :running AND #${fence} = :seenFence AND #${leaseUntil} < :leaseEnd`;
+export const LEASE_OVER: string = `#${state} = :running AND #${fence} = :seenFence AND #${leaseUntil} < :leaseEnd`;
 
 /** The caller still holds the lease. The fence alone would do; the owner guards against a record that was made anew. */
-export const HELD = `#${state} = :running AND #${fence} = :heldFence AND #${owner} = :heldOwner`;
+export const HELD: string = `#${state} = :running AND #${fence} = :heldFence AND #${owner} = :heldOwner`;
 
 /** Nobody moved it since it was read. */
-export const AS_SEEN = `#${state} = :seenState AND #${fence} = :seenFence AND #${epoch} = :seenEpoch`;
+export const AS_SEEN: string = `#${state} = :seenState AND #${fence} = :seenFence AND #${epoch} = :seenEpoch`;
 
 /** Attributes of items that are no records: a value, its version or order, and a bucket's next free slot. */
 export const VALUE = "v";
@@ -46,16 +46,16 @@ export const VERSION = "n";
 export const NEXT_SLOT = "tat";
 
 /** No side item of a higher order is there. */
-export const ORDER_NOT_ABOVE = `attribute_not_exists(#${partition}) OR attribute_not_exists(#${VERSION}) OR #${VERSION} <= :${VERSION}`;
+export const ORDER_NOT_ABOVE: string = `attribute_not_exists(#${partition}) OR attribute_not_exists(#${VERSION}) OR #${VERSION} <= :${VERSION}`;
 
 /** There is no such document yet. */
-export const NO_DOCUMENT = `attribute_not_exists(#${partition})`;
+export const NO_DOCUMENT: string = `attribute_not_exists(#${partition})`;
 
 /** The document is the one that was read. */
-export const DOCUMENT_AS_READ = `#${VERSION} = :readVersion`;
+export const DOCUMENT_AS_READ: string = `#${VERSION} = :readVersion`;
 
 /** The bucket is new or was idle for longer than its burst: it starts at the floor. */
-export const BUCKET_LAGS = `attribute_not_exists(#${NEXT_SLOT}) OR #${NEXT_SLOT} < :floor`;
+export const BUCKET_LAGS: string = `attribute_not_exists(#${NEXT_SLOT}) OR #${NEXT_SLOT} < :floor`;
 
 /** The bucket is busy, and all the slots asked for lie before the horizon. */
-export const BUCKET_HAS_ROOM = `#${NEXT_SLOT} >= :floor AND #${NEXT_SLOT} <= :latestFirst`;
+export const BUCKET_HAS_ROOM: string = `#${NEXT_SLOT} >= :floor AND #${NEXT_SLOT} <= :latestFirst`;

@@ -222,7 +222,7 @@ export class RunningAttempt {
     unknownSince?: number,
   ): Promise<Disposal> {
     const { services } = this.#host;
-    switch (settlement.then) {
+    switch (settlement.next) {
       case "acknowledge":
         return { kind: "acknowledge" };
       case "put-back": {

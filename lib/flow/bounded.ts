@@ -4,7 +4,7 @@ export async function mapBounded<In, Out>(
   limit: number,
   map: (item: In, index: number) => Promise<Out>,
 ): Promise<Out[]> {
-  const results: Out[] = new Array(items.length);
+  const results: Out[] = Array.from({ length: items.length });
   let next = 0;
   const work = async (): Promise<void> => {
     for (let index = next++; index < items.length; index = next++)

@@ -191,7 +191,7 @@ export class Runner {
         this.#work.delete(tracked);
         kind.delete(tracked);
         this.#pump();
-        for (const wake of [...this.#watchers]) wake();
+        for (const wake of this.#watchers) wake();
       });
     this.#work.add(tracked);
     kind.add(tracked);

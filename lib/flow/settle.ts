@@ -24,7 +24,7 @@ export interface Settlement {
   readonly state: TaskState;
   readonly patch: RecordPatch;
   /** What happens to the message once the record is written. */
-  readonly then: "acknowledge" | "put-back" | "bury";
+  readonly next: "acknowledge" | "put-back" | "bury";
   /** What the history notes; absent for a success and for a claim given back. */
   readonly note: AttemptEntry["outcome"] | undefined;
   readonly failure: Failure | undefined;
@@ -92,7 +92,7 @@ function end(
   return {
     state,
     patch: { set: { ...set, ...message, state, finishedAt: now, expiresAt: now + keepMs }, remove: LIVE_FIELDS },
-    then: "acknowledge",
+    next: "acknowledge",
     note: undefined,
     failure,
     delayMs: undefined,
@@ -119,7 +119,7 @@ function kill(
       },
       remove: LIVE_FIELDS,
     },
-    then: "bury",
+    next: "bury",
     note: reason === "CRASHED" ? "crash" : "dead",
     failure,
     delayMs: undefined,
@@ -142,7 +142,7 @@ function again(
   return {
     state: "queued",
     patch: { set: { ...set, ...owed, state: "queued", notBefore }, remove: LEASE_FIELDS },
-    then: far ? "acknowledge" : "put-back",
+    next: far ? "acknowledge" : "put-back",
     note:
       outcome.kind === "retry" || outcome.kind === "snooze" || outcome.kind === "interrupted"
         ? outcome.kind

@@ -89,7 +89,7 @@ function clampDelay(delayMs: number): number {
 /** Sends wake-up calls, in as few requests as possible, answering in their order. */
 export async function sendWakeUps(services: Services, wakeUps: readonly WakeUp[]): Promise<EntryOutcome[]> {
   const { queue, topology } = services.backend;
-  const outcomes: EntryOutcome[] = new Array(wakeUps.length);
+  const outcomes: EntryOutcome[] = Array.from({ length: wakeUps.length });
   const places = new Map<Lane, number[]>();
   for (const [place, wake] of wakeUps.entries()) {
     const lane = carrierOf(topology, wake.lane);

@@ -12,11 +12,14 @@ export function canRecord(stored: TaskRecord | undefined, now: number): boolean 
   return stored === undefined || isGone(stored, now);
 }
 
-/** A claim takes a queued task whose time has come, or a running one whose lease is over; a rate limit's slot is good once. */
+/**
+ * A claim takes a queued task whose time has come, under a slot of its rate limit that the last claim did not use; or a running
+ * one whose lease is over.
+ */
 export function canClaim(stored: TaskRecord, claim: Claim): boolean {
   const { now, slotUs, takeover } = claim;
-  if (slotUs !== undefined && stored.slotUs === slotUs) return false;
-  if (takeover === undefined) return stored.state === "queued" && stored.notBefore <= now;
+  if (takeover === undefined)
+    return stored.state === "queued" && stored.notBefore <= now && (slotUs === undefined || stored.slotUs !== slotUs);
   const { leaseUntil = Number.POSITIVE_INFINITY } = stored;
   return stored.state === "running" && stored.fence === takeover.fence && leaseUntil < takeover.endedBefore;
 }

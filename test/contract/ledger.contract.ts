@@ -324,15 +324,6 @@ export function describeLedgerContract({ name, open }: ContractBackend): void {
         await expectRefused(await claim(claimOf(queued.id, { takeover: { fence: queued.fence, endedBefore } })), queued);
       });
 
-      test("uses a slot once in a takeover too", async () => {
-        const { id } = await put();
-        const slotUs = now * 1_000;
-        const running = writtenIn(await claim(claimOf(id, { slotUs })));
-        const takeover = { fence: running.fence, endedBefore: now + DAY_MS };
-        await expectRefused(await claim(claimOf(id, { slotUs, takeover })), running);
-        expect(await claim(claimOf(id, { slotUs: slotUs + 1, takeover }))).toMatchObject({ kind: "written" });
-      });
-
       test("F20 recognises its own earlier try, and counts it once", async () => {
         const { id } = await put();
         const given = claimOf(id);
