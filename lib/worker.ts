@@ -122,6 +122,8 @@ async function runWorker(
   signal: AbortSignal | undefined,
 ): Promise<WorkerEnd> {
   const { lanes, concurrency } = options;
+  // A table that is missing or closed to us is told at the start, not at the first task.
+  await services.backend.ledger.readDocument("scheduler");
   const stop = new AbortController();
   let reason: WorkerEnd["reason"] = "signal";
   const forget = stopOn(stop, signal);

@@ -27,10 +27,10 @@ const ACCESS_DENIED = new Set([
   "AccessDenied",
   "AccessDeniedException",
   "AllAccessDisabled",
-  "KmsAccessDenied",
-  "KMSAccessDeniedException",
   "NotAuthorizedException",
 ]);
+/** A key that is denied, disabled or gone; each service has its own spelling. A throttled key passes. */
+const KEY_REFUSED = /^kms(?!.*throttl)/i;
 const BAD_CREDENTIALS = new Set([
   "CredentialsProviderError",
   "ExpiredToken",
@@ -83,6 +83,13 @@ export function toTasklaneError(error: unknown, call: AwsCall): TasklaneError {
       what: `AWS took no credentials for ${where}`,
       received,
       fix: "give this process credentials that are valid in the topology's account and region",
+      cause: error,
+    });
+  if (KEY_REFUSED.test(failure.name))
+    return new TasklaneError("PERMISSION_DENIED", {
+      what: `The encryption key could not be used for ${where}`,
+      received,
+      fix: "allow this role to use the key, and check that the key is enabled",
       cause: error,
     });
   if (ACCESS_DENIED.has(failure.name) || failure.status === 403)

@@ -52,6 +52,8 @@ export class Admissions {
     for (const [place, candidate] of candidates.entries()) {
       const limit = candidate.handler.definition.rateLimit;
       if (limit === undefined || admissions[place]?.kind !== "start") continue;
+      // Its lifetime is over: it is claimed to be ended, and never started.
+      if (now > candidate.envelope.dueAt + candidate.handler.definition.maxLifetimeMs) continue;
       const held = heldSlot(limit, candidate.envelope, now);
       if (held !== undefined) {
         admissions[place] = held;

@@ -43,6 +43,10 @@ export interface AttemptHost {
   readonly onSettleTrouble: (troubled: boolean) => void;
   /** A handler ignored its signal: this process must end soon. */
   readonly onAbandoned: () => void;
+  /** Aborts when the process must end, whatever is not settled by then. */
+  readonly giveUp: AbortSignal;
+  /** How long a handler may go on after an abort, in milliseconds. */
+  readonly abortGraceMs: () => number;
 }
 
 /** An attempt from its claim to its settlement. */
@@ -117,7 +121,8 @@ export class RunningAttempt {
       abort: this.abort,
       log: this.#taskLog(),
       progress: (value: Json) => this.#progress(value),
-      enqueue: this.#host.enqueue(record),
+      enqueue: this.#guarded(this.#host.enqueue(record)),
+      abortGraceMs: this.#host.abortGraceMs,
     };
     const result = await this.#host.traced(record.traceparent, () => runHandler(services, attempt, input));
     if (result.abandoned) {
@@ -164,6 +169,28 @@ export class RunningAttempt {
     };
   }
 
+  /** Lets no child be made by an attempt that another worker has taken over. */
+  #guarded(enqueue: TaskContext["enqueue"]): TaskContext["enqueue"] {
+    return async (task, input, options) => {
+      await this.#assertHeld();
+      return enqueue(task, input, options);
+    };
+  }
+
+  /** While the lease lasts nobody can have taken over; after that only the ledger knows. @throws TasklaneError `LEASE_LOST` */
+  async #assertHeld(): Promise<void> {
+    const { clock, backend } = this.#host.services;
+    const { id, fence, owner, leaseUntil = 0 } = this.#record;
+    if (!this.#lost && clock.now() > leaseUntil) {
+      const [outcome] = await backend.ledger.renewMany([
+        { id, fence, owner, patch: { set: { leaseUntil: clock.now() } } },
+      ]);
+      if (outcome?.kind === "refused" && !this.#lost) this.#onLost();
+    }
+    if (this.#lost)
+      throw abortReason("LEASE_LOST", "another worker has taken the task over, so this attempt may not enqueue");
+  }
+
   #onLost(): void {
     this.#lost = true;
     this.#host.services.emit({ type: "lease-lost", attempt: this.#record.attempts, ...markOf(this.#record) });
@@ -200,11 +227,18 @@ export class RunningAttempt {
     const settlement = decideSettlement(record, result.outcome, this.#handler.definition, clock.now(), random.next());
     await noteOutcome(services, record, settlement, runMs, this.#host.worker);
     let troubled = false;
-    const settled = await writeSettlement(services, record, settlement, result.output, (error) => {
-      services.emit({ type: "settle-delayed", taskId: record.id, error: String(error) });
-      if (!troubled) this.#host.onSettleTrouble(true);
-      troubled = true;
-    });
+    const settled = await writeSettlement(
+      services,
+      record,
+      settlement,
+      result.output,
+      (error) => {
+        services.emit({ type: "settle-delayed", taskId: record.id, error: String(error) });
+        if (!troubled) this.#host.onSettleTrouble(true);
+        troubled = true;
+      },
+      this.#host.giveUp,
+    );
     if (troubled) this.#host.onSettleTrouble(false);
     this.#host.heartbeat.release(this.#candidate.delivery);
     const lost = settled.kind === "lost";

@@ -131,7 +131,8 @@ export class Heartbeat {
     const needy = entries.flatMap((entry) => {
       const { lease } = entry;
       const left = (lease?.record.leaseUntil ?? 0) - now;
-      return lease !== undefined && left <= this.#times.leaseMs / 2 ? [{ entry, lease }] : [];
+      // The next tick comes a third of a lease later: what would not live to see it, and a little more, is renewed now.
+      return lease !== undefined && left <= (this.#times.leaseMs * 5) / 12 ? [{ entry, lease }] : [];
     });
     if (needy.length === 0) return;
     const outcomes = await backend.ledger.renewMany(
@@ -155,7 +156,8 @@ export class Heartbeat {
       } else if (outcome.kind === "refused") {
         entry.lease = undefined;
         lease.onLost();
-      }
+      } else entry.dueAt = clock.monotonic() + this.#times.leaseMs / 12;
     }
+    this.#schedule();
   }
 }

@@ -49,8 +49,8 @@ export async function visitSlices(services: Services, run: Run, cursors: Cursors
       SHARDS_AT_ONCE,
       async (shard) => {
         const key = `${pass.name}.${shard}`;
-        // A new queue has nothing older than itself: the first walk begins a little before now.
-        const from = moved[key] ?? upTo - 2 * pass.ageMs;
+        // The last pass begins with the oldest task there is; the others only look at what is young.
+        const from = moved[key] ?? (pass === PASSES.at(-1) ? 0 : upTo - 2 * pass.ageMs);
         if (upTo - from < pass.everyMs) return;
         moved[key] = await visitSlice(services, run, pass, shard, from, upTo);
       },
@@ -70,7 +70,8 @@ async function visitSlice(
   let next: string | undefined;
   let reached = from;
   do {
-    if (services.clock.now() >= run.until || run.resendsLeft <= 0) return reached;
+    // The next page may hold tasks of the same millisecond: the next run begins with that one.
+    if (services.clock.now() >= run.until || run.resendsLeft <= 0) return Math.max(from, reached - 1);
     const page = await services.backend.ledger.query({
       index: "created",
       shard,

@@ -33,7 +33,9 @@ export async function redriveTask(
     const now = services.clock.now();
     const [record] = await services.backend.ledger.readMany([id]);
     if (record === undefined || isGone(record, now)) return { kind: "refused", record: undefined };
-    if (record.state !== "dead" || (options.epoch !== undefined && options.epoch !== record.epoch))
+    // A foreign message has no handler: whoever put it there has to enqueue what was meant.
+    const foreign = record.reason === "UNDECODABLE" || record.reason === "WRONG_QUEUE";
+    if (record.state !== "dead" || foreign || (options.epoch !== undefined && options.epoch !== record.epoch))
       return { kind: "refused", record };
     const input = await refreshInput(services, record, options.json, now);
     const [outcome] = await services.backend.ledger.changeMany([

@@ -5,7 +5,7 @@ import { formatDuration } from "../task/duration.ts";
 import type { Envelope } from "../task/envelope.ts";
 import { TasklaneError } from "../task/errors.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../task/json.ts";
-import { ABORT_GRACE_MS, PAYLOAD_MAX_BYTES, UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
+import { PAYLOAD_MAX_BYTES, UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
 import type { Failure, Outcome } from "../task/outcome.ts";
 import { describeFailure, outcomeOfError } from "../task/outcome.ts";
 import type { TaskRecord } from "../task/record.ts";
@@ -74,6 +74,8 @@ export interface Attempt {
   readonly log: TaskLog;
   readonly progress: TaskContext["progress"];
   readonly enqueue: TaskContext["enqueue"];
+  /** How long the handler may go on after an abort, in milliseconds, asked when that happens. */
+  readonly abortGraceMs: () => number;
 }
 
 /** What running a handler came to. */
@@ -97,7 +99,7 @@ export async function runHandler(services: Services, attempt: Attempt, input: un
   const timeout = services.clock.timer(timeoutMs, () =>
     abort.abort(abortReason("TIMEOUT", `task "${name}" ran longer than its timeout of ${formatDuration(timeoutMs)}`)),
   );
-  const ignored = ignoredAbort(services.clock, abort.signal);
+  const ignored = ignoredAbort(services.clock, abort.signal, attempt.abortGraceMs);
   try {
     const running = Promise.resolve().then(() => handler.run(input, contextOf(attempt)));
     const ended = await Promise.race([
@@ -117,11 +119,15 @@ export async function runHandler(services: Services, attempt: Attempt, input: un
 }
 
 /** Resolves when the signal was aborted and the grace after it is over. */
-function ignoredAbort(clock: Clock, signal: AbortSignal): { promise: Promise<{ kind: "ignored" }>; stop(): void } {
+function ignoredAbort(
+  clock: Clock,
+  signal: AbortSignal,
+  graceMs: () => number,
+): { promise: Promise<{ kind: "ignored" }>; stop(): void } {
   let stop: () => void = () => undefined;
   const promise = new Promise<{ kind: "ignored" }>((resolve) => {
     const onAbort = () => {
-      const timer = clock.timer(ABORT_GRACE_MS, () => resolve({ kind: "ignored" }));
+      const timer = clock.timer(graceMs(), () => resolve({ kind: "ignored" }));
       stop = () => timer.cancel();
     };
     signal.addEventListener("abort", onAbort, { once: true });

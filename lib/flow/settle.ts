@@ -170,6 +170,7 @@ const SETTLE_RETRY_MS = [100, 200, 400, 800, 1_600, 3_200, 5_000] as const;
  * refused or lost is asked for again until the ledger tells for sure, however long that takes.
  *
  * @param onDelay called at each try that the ledger did not answer
+ * @param giveUp aborts when the process must end: the task then runs again, as after a crash
  */
 export async function writeSettlement(
   services: Services,
@@ -177,6 +178,7 @@ export async function writeSettlement(
   settlement: Settlement,
   output: string | undefined,
   onDelay: (error: unknown) => void,
+  giveUp: AbortSignal,
 ): Promise<Settled> {
   const { fence, owner, id } = record;
   let patch = settlement.patch;
@@ -192,7 +194,8 @@ export async function writeSettlement(
     } catch (error) {
       onDelay(error);
     }
-    await sleep(services.clock, waitMs * (0.5 + services.random.next()));
+    if (giveUp.aborted) return { kind: "lost", record: undefined };
+    await sleep(services.clock, waitMs * (0.5 + services.random.next()), giveUp);
   }
 }
 

@@ -42,7 +42,9 @@ export class MemoryIndex {
       : all.slice(cursor === undefined ? start : Math.max(start, placeBehind(all, cursor)), end);
     const entries = found.slice(0, query.limit).map(({ id, at }) => ({ id, at }));
     const last = entries.at(-1);
-    return found.length > entries.length && last !== undefined ? { entries, next: `${last.at}#${last.id}` } : { entries };
+    return found.length > entries.length && last !== undefined
+      ? { entries, next: `${last.at}#${last.id}` }
+      : { entries };
   }
 
   #catchUp(now: number): void {
@@ -74,7 +76,8 @@ function placeOf(entries: readonly Entry[], wanted: Entry): number {
   while (low < high) {
     const middle = (low + high) >> 1;
     const entry = entries[middle];
-    if (entry !== undefined && (entry.at < wanted.at || (entry.at === wanted.at && entry.id < wanted.id))) low = middle + 1;
+    if (entry !== undefined && (entry.at < wanted.at || (entry.at === wanted.at && entry.id < wanted.id)))
+      low = middle + 1;
     else high = middle;
   }
   return low;

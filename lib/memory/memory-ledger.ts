@@ -16,7 +16,14 @@ import type {
 import { TasklaneError } from "../task/errors.ts";
 import { itemBytes } from "../task/item-size.ts";
 import type { Item } from "../task/record-codec.ts";
-import { ATTRIBUTES, decodeRecord, encodePatch, encodeRecord, RECORD_SORT_KEY, taskPartition } from "../task/record-codec.ts";
+import {
+  ATTRIBUTES,
+  decodeRecord,
+  encodePatch,
+  encodeRecord,
+  RECORD_SORT_KEY,
+  taskPartition,
+} from "../task/record-codec.ts";
 import type { RecordPatch, TaskRecord } from "../task/record.ts";
 import { canClaim, canRecord, claimPatch, isAsSeen, isHeld, isOwnClaim, isOwnSettle } from "./memory-conditions.ts";
 import type { Faults, MemoryVerb } from "./memory-faults.ts";
@@ -83,7 +90,9 @@ export class MemoryLedger implements Ledger {
   }
 
   async readMany(ids: readonly string[]): Promise<(TaskRecord | undefined)[]> {
-    return Promise.all(ids.map((id) => withFault(this.#faults, { verb: "readMany", target: id }, () => this.#read(id))));
+    return Promise.all(
+      ids.map((id) => withFault(this.#faults, { verb: "readMany", target: id }, () => this.#read(id))),
+    );
   }
 
   claimMany(claims: readonly Claim[]): Promise<WriteOutcome[]> {

@@ -113,7 +113,7 @@ export class MemoryQueue implements Queue {
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
-  /** Ends every waiting receive, with no messages. */
+  /** Ends every waiting receive, with no messages; later ones do not wait. */
   close(): void {
     for (const { live, dead } of this.#lanes.values()) {
       live.close();
@@ -128,11 +128,7 @@ export class MemoryQueue implements Queue {
     return dead ? queues.dead : queues.live;
   }
 
-  #strikeAll(
-    verb: MemoryVerb,
-    address: QueueAddress,
-    entries: readonly string[],
-  ): Promise<(Strike | undefined)[]> {
+  #strikeAll(verb: MemoryVerb, address: QueueAddress, entries: readonly string[]): Promise<(Strike | undefined)[]> {
     const target = nameOf(address);
     return Promise.all(entries.map((entry) => strike(this.#faults, { verb, target, entry })));
   }
@@ -147,7 +143,8 @@ function outcomeUnder(struck: Strike | undefined): EntryOutcome {
 }
 
 function checkRange(name: string, value: number, least: number, most: number): void {
-  if (!(value >= least && value <= most)) throw invalid(`The option ${name} is none that SQS takes`, value, `${least} to ${most}`);
+  if (!(value >= least && value <= most))
+    throw invalid(`The option ${name} is none that SQS takes`, value, `${least} to ${most}`);
 }
 
 function invalid(what: string, received: unknown, expected: string): TasklaneError {

@@ -4,7 +4,7 @@ import { SQS_VISIBILITY_MAX_MS } from "../task/limits.ts";
 import { popHeap, pushHeap } from "./heap.ts";
 
 /** SQS's limit of messages in flight on a standard queue. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html */
-export const IN_FLIGHT_MAX_MESSAGES = 120_000;
+const IN_FLIGHT_MAX_MESSAGES = 120_000;
 /** How soon a waiting receive looks again while the queue has too many messages in flight. */
 const OVER_LIMIT_PAUSE_MS = 1_000;
 
@@ -71,6 +71,7 @@ export class SimulatedQueue {
   #order = 0;
   /** Messages that were received and are still here: in flight are these at most. */
   #received = 0;
+  #closed = false;
 
   constructor(settings: SimulatedQueueSettings) {
     this.#settings = settings;
@@ -179,11 +180,13 @@ export class SimulatedQueue {
   }
 
   /** Receives, and waits if nothing is visible: until something is, the time is over, or the signal aborts. */
-  receive(options: TakeOptions & { readonly waitMs: number; readonly signal?: AbortSignal | undefined }): Promise<ReceivedMessage[]> {
+  receive(
+    options: TakeOptions & { readonly waitMs: number; readonly signal?: AbortSignal | undefined },
+  ): Promise<ReceivedMessage[]> {
     const { signal, waitMs, max, visibilityMs } = options;
     if (signal?.aborted) return Promise.resolve([]);
     const messages = this.take(options);
-    if (messages.length > 0 || waitMs <= 0) return Promise.resolve(messages);
+    if (messages.length > 0 || waitMs <= 0 || this.#closed) return Promise.resolve(messages);
     return new Promise((resolve) => {
       const finish = (received: ReceivedMessage[]): void => {
         timer.cancel();
@@ -223,9 +226,10 @@ export class SimulatedQueue {
     this.#timer = clock.timer(at > now ? at - now : OVER_LIMIT_PAUSE_MS, () => this.#serve());
   }
 
-  /** Ends every waiting receive. */
+  /** Ends every waiting receive; later ones do not wait. */
   close(): void {
-    for (const waiter of [...this.#waiters]) waiter.finish([]);
+    this.#closed = true;
+    for (let waiter = this.#waiters[0]; waiter !== undefined; waiter = this.#waiters[0]) waiter.finish([]);
   }
 
   /** Removes the message of a receipt; an earlier receive's receipt may or may not. */

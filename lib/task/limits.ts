@@ -1,5 +1,5 @@
 /*
- * Every default and every limit, in one place. The tables in docs/limits.md are made from the two lists at the end.
+ * Every default and every limit, in one place. The tables in docs/limits.md are made from it, by limit-tables.ts.
  */
 
 /** SQS's longest delay of one message: 900 s. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
@@ -25,8 +25,6 @@ export const RECEIVE_LIMIT = 20;
 export const RECORD_MAX_BYTES = 1_024;
 /** What the input may add to the record, so that the record with a lease and a result still fits one write unit. */
 export const RECORD_INPUT_MAX_BYTES = 256;
-/** What a result may add to the record. */
-export const RECORD_RESULT_MAX_BYTES = 160;
 /** Meta and creation context up to this many bytes ride in the record; more goes to a side item. */
 export const RECORD_META_MAX_BYTES = 160;
 /** A payload or a result up to this size lies in a side item of the ledger; above, in S3. */
@@ -100,60 +98,3 @@ export const BACKLOG_WARNING_RATIO = 0.8;
 export const DEPTH_CALM_MS = 60_000;
 /** How long a lane's depth is trusted above half of the limit. */
 export const DEPTH_BUSY_MS = 3_000;
-
-/** One row of a table in the docs. */
-export interface LimitRow {
-  readonly setting: string;
-  readonly value: string;
-  readonly why: string;
-}
-
-/** The table of defaults in the docs. */
-export const DEFAULTS_TABLE: readonly LimitRow[] = [
-  { setting: "lane", value: DEFAULT_LANE, why: "urgent work asks for more" },
-  { setting: "maxRetries", value: String(DEFAULT_MAX_RETRIES), why: "about six minutes of trying" },
-  { setting: "backoff.initial", value: DEFAULT_BACKOFF.initial, why: "most failures pass at once" },
-  { setting: "backoff.factor", value: String(DEFAULT_BACKOFF.factor), why: "1, 4, 16, 64, 256 s" },
-  { setting: "backoff.max", value: DEFAULT_BACKOFF.max, why: "the longest delay of an SQS message" },
-  { setting: "backoff.jitter", value: DEFAULT_BACKOFF.jitter, why: "a crowd of failures spreads out" },
-  { setting: "maxCrashes", value: String(DEFAULT_MAX_CRASHES), why: "a pill stops after three processes" },
-  { setting: "maxLifetime", value: DEFAULT_MAX_LIFETIME, why: "retries, snoozes and deferrals end some day" },
-  { setting: "timeout", value: DEFAULT_TIMEOUT, why: "below the 60 s of a worker function" },
-  { setting: "retention", value: DEFAULT_RETENTION, why: "also the window in which a key stays taken" },
-  { setting: "concurrency", value: String(DEFAULT_CONCURRENCY), why: "for handlers that mostly wait" },
-  { setting: "lease", value: DEFAULT_LEASE, why: "how long a crash goes unnoticed" },
-  { setting: "shutdownGrace", value: DEFAULT_SHUTDOWN_GRACE, why: "below the 30 s that container hosts give" },
-  { setting: "maxBacklog", value: String(DEFAULT_MAX_BACKLOG), why: "approximate; a warning comes at 80 %" },
-];
-
-/** The table of limits in the docs. */
-export const LIMITS_TABLE: readonly LimitRow[] = [
-  {
-    setting: "payload",
-    value: `${PAYLOAD_MAX_BYTES} B`,
-    why: "larger inputs belong in a bucket of your own: pass their key",
-  },
-  { setting: "result", value: `${PAYLOAD_MAX_BYTES} B`, why: "as the payload" },
-  {
-    setting: "payload in the record",
-    value: `${RECORD_INPUT_MAX_BYTES} B`,
-    why: "the record stays in one DynamoDB write unit",
-  },
-  { setting: "payload in a side item", value: `${SIDE_ITEM_MAX_BYTES} B`, why: "above, S3 is cheaper" },
-  {
-    setting: "payload copied into the message",
-    value: `${ENVELOPE_COPY_MAX_BYTES} B`,
-    why: "SQS bills each 64 KiB as a request",
-  },
-  { setting: "JSON depth", value: String(JSON_MAX_DEPTH), why: "hostile input is refused before it is parsed" },
-  { setting: "meta", value: `${META_MAX_BYTES} B`, why: "context, not data" },
-  { setting: "batch of enqueueMany", value: "any", why: "split by count and bytes for SQS" },
-  { setting: "attempts in the history", value: String(HISTORY_MAX_ATTEMPTS), why: "the last ones" },
-  { setting: "error message kept", value: `${ERROR_MESSAGE_MAX_CHARS} characters`, why: "one side item an attempt" },
-  { setting: "error stack kept", value: `${ERROR_STACK_MAX_CHARS} characters`, why: "one side item an attempt" },
-  { setting: "clock skew", value: `${CLOCK_SKEW_MAX_MS} ms`, why: "beyond it duplicates rise, commits stay exact" },
-  { setting: "receive limit", value: String(RECEIVE_LIMIT), why: "a guard against pills that die before the claim" },
-  { setting: "re-sends without a claim", value: String(RESENDS_MAX), why: "then the task is dead as UNCLAIMABLE" },
-  { setting: "unknown task", value: "24h", why: "then the task is dead as UNKNOWN_TASK" },
-  { setting: "rate limit horizon", value: `${RATE_LIMIT_HORIZON_MS} ms`, why: "slots are handed out this far ahead" },
-];

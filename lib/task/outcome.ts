@@ -53,11 +53,13 @@ function readFailure(error: unknown): Failure {
   const code = TasklaneError.is(error) ? error.code : "ERROR";
   if (typeof error === "object" && error !== null && "message" in error) {
     const name = "name" in error && typeof error.name === "string" && code === "ERROR" ? `${error.name}: ` : "";
+    const text = String(error.message);
+    // The code is kept beside the message.
+    const bare = code !== "ERROR" && text.startsWith(`${code}: `) ? text.slice(code.length + 2) : text;
     const stack = "stack" in error && typeof error.stack === "string" ? error.stack : undefined;
     return {
       code,
-      // The code is kept beside the message.
-      message: shorten(name + String(error.message).replace(`${code}: `, ""), ERROR_MESSAGE_MAX_CHARS),
+      message: shorten(name + bare, ERROR_MESSAGE_MAX_CHARS),
       stack: stack === undefined ? undefined : shorten(stack, ERROR_STACK_MAX_CHARS),
     };
   }
