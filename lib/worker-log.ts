@@ -1,4 +1,4 @@
-import type { AttemptLogger } from "./flow/attempt.ts";
+import type { AttemptLogger } from "./flow/attempt-report.ts";
 import type { Clock } from "./ports/clock.ts";
 
 /** Writes JSON lines to standard output, one for each attempt and each line that a handler logs. Never a payload or a result. */

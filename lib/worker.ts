@@ -1,7 +1,7 @@
 import type { ConnectOptions } from "./connect.ts";
 import { connect } from "./connect.ts";
 import { AcknowledgeBuffer } from "./flow/acknowledge.ts";
-import type { AttemptLogger } from "./flow/attempt.ts";
+import type { AttemptLogger } from "./flow/attempt-report.ts";
 import type { LeaseTimes } from "./flow/heartbeat.ts";
 import { visibilityOf } from "./flow/heartbeat.ts";
 import { Producer } from "./flow/producer.ts";

@@ -23,12 +23,7 @@ export interface AwsCall {
   readonly resource: string;
 }
 
-const ACCESS_DENIED = new Set([
-  "AccessDenied",
-  "AccessDeniedException",
-  "AllAccessDisabled",
-  "NotAuthorizedException",
-]);
+const ACCESS_DENIED = new Set(["AccessDenied", "AccessDeniedException", "AllAccessDisabled", "NotAuthorizedException"]);
 /** A key that is denied, disabled or gone; each service has its own spelling. A throttled key passes. */
 const KEY_REFUSED = /^kms(?!.*throttl)/i;
 const BAD_CREDENTIALS = new Set([

@@ -65,7 +65,8 @@ export function settleEndpoints(endpoint: string | Endpoints | undefined): Endpo
 export function makeClients(target: Target, given: SdkClients = {}): AwsClients {
   const endpoints = settleEndpoints(target.endpoint);
   const sqs =
-    given.sqs ?? new SQSClient(clientOptions(target, endpoints?.sqs, { timeoutMs: SQS_TIMEOUT_MS, attempts: SQS_ATTEMPTS }));
+    given.sqs ??
+    new SQSClient(clientOptions(target, endpoints?.sqs, { timeoutMs: SQS_TIMEOUT_MS, attempts: SQS_ATTEMPTS }));
   const dynamodb =
     given.dynamodb ??
     new DynamoDBClient(

@@ -47,7 +47,7 @@ export class DynamoLedger implements Ledger {
   }
 
   async recordMany(records: readonly TaskRecord[], now: number): Promise<RecordOutcome[]> {
-    const outcomes: RecordOutcome[] = new Array(records.length);
+    const outcomes = Array.from<RecordOutcome>({ length: records.length });
     let places = [...records.keys()];
     for (let tries = 0; places.length > 0; tries++) {
       const round = places.flatMap((place) => {
@@ -70,10 +70,7 @@ export class DynamoLedger implements Ledger {
     return outcomes;
   }
 
-  async readMany(
-    ids: readonly string[],
-    options?: { eventually?: boolean },
-  ): Promise<(TaskRecord | undefined)[]> {
+  async readMany(ids: readonly string[], options?: { eventually?: boolean }): Promise<(TaskRecord | undefined)[]> {
     const items = await readItems(this.#table, ids.map(recordKey), options?.eventually !== true);
     return items.map((item) => (item === undefined ? undefined : decodeRecord(item)));
   }

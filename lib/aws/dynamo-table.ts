@@ -80,12 +80,16 @@ export async function readItems(
   for (let start = 0; start < wanted.length; start += BATCH_GET_MAX_KEYS)
     chunks.push(wanted.slice(start, start + BATCH_GET_MAX_KEYS));
   const found = new Map<string, Item>();
-  await fanOut(chunks, (_, place) => String(place), async (chunk) => {
-    for (const stored of await readChunk(table, chunk, consistent)) {
-      const item = unmarshalItem(stored);
-      found.set(keyText(keyOfItem(item)), item);
-    }
-  });
+  await fanOut(
+    chunks,
+    (_, place) => String(place),
+    async (chunk) => {
+      for (const stored of await readChunk(table, chunk, consistent)) {
+        const item = unmarshalItem(stored);
+        found.set(keyText(keyOfItem(item)), item);
+      }
+    },
+  );
   return keys.map((key) => found.get(keyText(key)));
 }
 

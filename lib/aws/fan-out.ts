@@ -17,7 +17,7 @@ export async function fanOut<Entry, Answer>(
     if (line === undefined) lines.set(key, [{ entry, place }]);
     else line.push({ entry, place });
   }
-  const answers: Answer[] = new Array(entries.length);
+  const answers = Array.from<Answer>({ length: entries.length });
   const waiting = lines.values();
   const serve = async (): Promise<void> => {
     for (const line of waiting) {

@@ -19,10 +19,7 @@ import type {
 } from "../ports/queue.ts";
 import { TasklaneError } from "../task/errors.ts";
 import { utf8Bytes } from "../task/json.ts";
-import {
-  SQS_BATCH_MAX_ENTRIES,
-  SQS_MESSAGE_MAX_BYTES,
-} from "../task/limits.ts";
+import { SQS_BATCH_MAX_ENTRIES, SQS_MESSAGE_MAX_BYTES } from "../task/limits.ts";
 import type { Topology } from "../task/topology.ts";
 import { carrierOf } from "../task/topology.ts";
 import type { AwsCall } from "./aws-errors.ts";
@@ -204,7 +201,7 @@ export class SqsQueue implements Queue {
       const refused = toTasklaneError(error, call);
       return entries.map(() => ({ ok: false, error: refused }));
     }
-    const outcomes: EntryOutcome[] = new Array(entries.length);
+    const outcomes = Array.from<EntryOutcome>({ length: entries.length });
     const fitting: { place: number; bytes: number }[] = [];
     for (const [place, entry] of entries.entries()) {
       const bytes = verb.bytesOf?.(entry) ?? 0;
@@ -227,7 +224,12 @@ export class SqsQueue implements Queue {
   }
 
   /** Sends a failed entry by itself, so that it neither drags others along nor hides behind them. */
-  async #tryAlone<Entry>(url: string, verb: BatchVerb<Entry>, entries: readonly Entry[], place: number): Promise<EntryOutcome> {
+  async #tryAlone<Entry>(
+    url: string,
+    verb: BatchVerb<Entry>,
+    entries: readonly Entry[],
+    place: number,
+  ): Promise<EntryOutcome> {
     for (let retry = 0; retry < ENTRY_RETRIES_MAX; retry++) {
       await sleep(this.#clock, this.#random.next() * ENTRY_RETRY_WAIT_MS * 2 ** retry);
       const [answer] = await this.#request(url, verb, entries, [place]);

@@ -1,4 +1,4 @@
-import type { TaskContext, TaskLog } from "../task/context.ts";
+import type { TaskContext } from "../task/context.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import { itemBytes } from "../task/item-size.ts";
 import type { Json } from "../task/json.ts";
@@ -8,6 +8,8 @@ import type { Outcome } from "../task/outcome.ts";
 import { encodeRecord } from "../task/record-codec.ts";
 import type { TaskRecord } from "../task/record.ts";
 import type { StartWindow } from "./admission.ts";
+import type { AttemptLogger } from "./attempt-report.ts";
+import { reportAttempt, taskLog } from "./attempt-report.ts";
 import type { Candidate } from "./claim.ts";
 import { sendDeadLetter } from "./dead-letter.ts";
 import type { Heartbeat } from "./heartbeat.ts";
@@ -20,13 +22,6 @@ import { markOf } from "./services.ts";
 import type { Settlement } from "./settle.ts";
 import { decideSettlement, noteOutcome, writeSettlement } from "./settle.ts";
 import { sendWakeUps, wakeUp } from "./wake.ts";
-
-/** One line of an attempt's own log. */
-export type AttemptLogger = (
-  level: "debug" | "info" | "warn" | "error",
-  message: string,
-  fields: Readonly<Record<string, Json>>,
-) => void;
 
 /** What attempts need of their worker. */
 export interface AttemptHost {
@@ -119,7 +114,7 @@ export class RunningAttempt {
       handler: this.#handler,
       record,
       abort: this.abort,
-      log: this.#taskLog(),
+      log: taskLog(this.#host.log, record),
       progress: (value: Json) => this.#progress(value),
       enqueue: this.#guarded(this.#host.enqueue(record)),
       abortGraceMs: this.#host.abortGraceMs,
@@ -242,7 +237,7 @@ export class RunningAttempt {
     if (troubled) this.#host.onSettleTrouble(false);
     this.#host.heartbeat.release(this.#candidate.delivery);
     const lost = settled.kind === "lost";
-    this.#report(result, settlement, runMs, lost);
+    reportAttempt(this.#host, record, result, settlement, runMs, lost);
     // A message of ours is not touched any more: whoever has the task now needs it.
     if (lost) return { kind: "let-go" };
     return this.#dispose(settlement, settled.record, json, unknownSince);
@@ -273,50 +268,6 @@ export class RunningAttempt {
     }
   }
 
-  #report(result: RunResult, settlement: Settlement, runMs: number, lost: boolean): void {
-    const { services, log } = this.#host;
-    const record = this.#record;
-    const { failure } = settlement;
-    const kind =
-      settlement.state === "dead" ? "dead" : settlement.state === "cancelled" ? "cancelled" : result.outcome.kind;
-    const outcome = lost ? "lost" : kind;
-    const retryInMs = lost ? undefined : settlement.delayMs;
-    services.emit({
-      type: "attempt-ended",
-      attempt: record.attempts,
-      outcome,
-      runMs,
-      code: failure?.code,
-      error: failure?.message,
-      retryInMs,
-      ...markOf(record),
-    });
-    if (outcome === "dead" && settlement.patch.set.reason !== undefined)
-      services.emit({
-        type: "dead",
-        reason: settlement.patch.set.reason,
-        message: failure?.message ?? "",
-        ...markOf(record),
-      });
-    const level = outcome === "dead" || outcome === "lost" ? "error" : failure === undefined ? "info" : "warn";
-    log(level, "attempt ended", {
-      ...logMark(record),
-      outcome,
-      runMs: Math.round(runMs),
-      ...(failure === undefined ? {} : { code: failure.code, error: failure.message }),
-      ...(retryInMs === undefined ? {} : { retryInMs: Math.round(retryInMs) }),
-    });
-  }
-
-  #taskLog(): TaskLog {
-    const mark = logMark(this.#record);
-    const write =
-      (level: Parameters<AttemptLogger>[0]) =>
-      (message: string, fields: Readonly<Record<string, Json>> = {}): void =>
-        this.#host.log(level, message, { ...mark, ...fields });
-    return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
-  }
-
   async #progress(value: Json): Promise<void> {
     const { clock, backend } = this.#host.services;
     if (this.#lost || clock.monotonic() - this.#progressAt < 1_000) return;
@@ -330,9 +281,4 @@ export class RunningAttempt {
       // Progress is for people: it never fails the work.
     }
   }
-}
-
-function logMark(record: TaskRecord): Record<string, Json> {
-  const { id, task, lane, attempts, epoch } = record;
-  return { taskId: id, task, lane, attempt: attempts, epoch };
 }

@@ -1,6 +1,7 @@
 import type { Server } from "node:http";
 import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
+import type * as Fauxqs from "fauxqs";
 import { TasklaneError } from "../task/errors.ts";
 import type { Endpoints } from "../task/topology.ts";
 
@@ -71,7 +72,7 @@ function isMakeDynalite(value: unknown): value is MakeDynalite {
   return typeof value === "function";
 }
 
-async function loadFauxqs(): Promise<typeof import("fauxqs")> {
+async function loadFauxqs(): Promise<typeof Fauxqs> {
   try {
     return await import("fauxqs");
   } catch (error) {
