@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -10,11 +10,25 @@ export function outPath(...parts: string[]): string {
   return join(OUT_DIR, ...parts);
 }
 
-/** Starts with an empty folder, so that the proof at the end is about this run. */
+/** Starts with an empty folder, so that the proof at the end is about this run, and this one alone. */
 export function emptyOut(): void {
+  const other = runningDemo();
+  if (other !== undefined) throw new Error(`Another demo (process ${other}) writes to ${OUT_DIR}: let it end first`);
   rmSync(OUT_DIR, { recursive: true, force: true });
   for (const folder of ["photos", "invoices", "receipts", "thumbnails", "export", "logs"]) {
     mkdirSync(outPath(folder), { recursive: true });
+  }
+  writeFileSync(outPath("demo.pid"), String(process.pid));
+}
+
+/** The process that `demo.pid` names, if it is there and alive. */
+function runningDemo(): number | undefined {
+  try {
+    const pid = Number(readFileSync(outPath("demo.pid"), "utf8"));
+    process.kill(pid, 0);
+    return pid;
+  } catch {
+    return undefined;
   }
 }
 

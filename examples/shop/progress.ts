@@ -94,7 +94,9 @@ export function createProgressScreen(total: number): ProgressScreen {
       const figures = `${done}/${total} tasks, ${attempts} starts, ${retries} retries, ${crashes} crashes`;
       if (out.isTTY) {
         const filled = Math.min(BAR_WIDTH, Math.floor((done / total) * BAR_WIDTH));
-        const bar = styleText("green", "█".repeat(filled)) + styleText("gray", "░".repeat(BAR_WIDTH - filled));
+        const bar =
+          styleText("green", "█".repeat(filled), { stream: out }) +
+          styleText("gray", "░".repeat(BAR_WIDTH - filled), { stream: out });
         clearBar();
         out.write(`${clock()} ${bar} ${figures}`);
       } else if (performance.now() - startedAtMs >= lineDueMs) {

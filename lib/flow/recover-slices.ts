@@ -1,15 +1,14 @@
-import { CREATION_SHARDS, QUEUE_RETENTION_MS } from "../task/limits.ts";
+import type { SeenWrite } from "../ports/ledger.ts";
+import { CREATION_SHARDS } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
-import { carrierOf } from "../task/topology.ts";
 import { mapBounded } from "./bounded.ts";
 import type { Run } from "./recover.ts";
-import { resend } from "./recover-owed.ts";
+import { isLaneEmpty, OLD_MS, PATIENCE_MS, resend } from "./recover-owed.ts";
 import type { Services } from "./services.ts";
-import { OWED_LEAD_MS } from "./wake.ts";
 
-/** How far each pass has come in each shard: creation times, by `pass.shard`. */
+/** How far each pass has come: creation times, by `pass` for all shards, and by `pass.shard` for those that differ. */
 export type Cursors = Partial<Record<string, number>>;
 
 interface Pass {
@@ -29,10 +28,6 @@ const PASSES: readonly Pass[] = [
 ];
 const PAGE = 100;
 const SHARDS_AT_ONCE = 4;
-/** A task this old is sent again whatever its lane holds: its message is about to expire. */
-const OLD_MS = 0.75 * QUEUE_RETENTION_MS;
-/** A lane seen empty on so many runs in a row has lost the messages of the tasks that still wait for one. */
-const EMPTY_RUNS = 2;
 
 /**
  * Walks the creation index at four ages and looks after the tasks that are not final and that nobody owes anything: their
@@ -40,21 +35,24 @@ const EMPTY_RUNS = 2;
  * the lane was seen empty twice, or when it is old. Answers how far the walk has come.
  */
 export async function visitSlices(services: Services, run: Run, cursors: Cursors): Promise<Cursors> {
-  const moved: Cursors = { ...cursors };
+  const moved: Cursors = {};
   const now = services.clock.now();
   for (const pass of PASSES) {
     const upTo = now - pass.ageMs;
-    await mapBounded(
+    const reached = await mapBounded(
       Array.from({ length: CREATION_SHARDS }, (_, shard) => shard),
       SHARDS_AT_ONCE,
       async (shard) => {
-        const key = `${pass.name}.${shard}`;
+        const known = cursors[`${pass.name}.${shard}`] ?? cursors[pass.name];
         // The last pass begins with the oldest task there is; the others only look at what is young.
-        const from = moved[key] ?? (pass === PASSES.at(-1) ? 0 : upTo - 2 * pass.ageMs);
-        if (upTo - from < pass.everyMs) return;
-        moved[key] = await visitSlice(services, run, pass, shard, from, upTo);
+        const from = known ?? (pass === PASSES.at(-1) ? 0 : upTo - 2 * pass.ageMs);
+        return upTo - from < pass.everyMs ? from : visitSlice(services, run, pass, shard, from, upTo);
       },
     );
+    // Shards mostly keep step: one number for all of them keeps the scheduler's document within a write unit.
+    const common = Math.max(...reached);
+    moved[pass.name] = common;
+    for (const [shard, at] of reached.entries()) if (at !== common) moved[`${pass.name}.${shard}`] = at;
   }
   return moved;
 }
@@ -70,8 +68,8 @@ async function visitSlice(
   let next: string | undefined;
   let reached = from;
   do {
-    // The next page may hold tasks of the same millisecond: the next run begins with that one.
-    if (services.clock.now() >= run.until || run.resendsLeft <= 0) return Math.max(from, reached - 1);
+    // The next page may hold tasks of the same millisecond, with which the next run begins: unless that is where this one began.
+    if (services.clock.now() >= run.until && reached - from !== 1) return Math.max(from, reached - 1);
     const page = await services.backend.ledger.query({
       index: "created",
       shard,
@@ -81,41 +79,63 @@ async function visitSlice(
       next,
     });
     const ids = page.entries.map((entry) => entry.id);
-    if (ids.length > 0) await visitPage(services, run, pass, ids);
+    if (ids.length > 0 && !(await visitPage(services, run, pass, ids))) return Math.max(from, reached - 1);
     reached = page.entries.at(-1)?.at ?? reached;
     next = page.next;
   } while (next !== undefined);
   return upTo;
 }
 
-async function visitPage(services: Services, run: Run, pass: Pass, ids: readonly string[]): Promise<void> {
+/**
+ * Looks after one page of tasks. What is lost beyond the run's limit, or could not be sent, is owed from now on, so that the
+ * walk goes on; answers whether it may: the ledger has taken all that was to be written.
+ */
+async function visitPage(services: Services, run: Run, pass: Pass, ids: readonly string[]): Promise<boolean> {
   const now = services.clock.now();
   const { ledger } = services.backend;
   run.visited += ids.length;
   // Tasks this old are rarely written to: an eventually consistent read is good enough to look, and costs half.
   const records = await ledger.readMany(ids, { eventually: true });
-  const stray = records.filter((record): record is TaskRecord => record !== undefined && isStray(record, now));
-  if (stray.length === 0) return;
-  const old = stray.filter((record) => now - record.createdAt >= OLD_MS);
-  const lost = stray.filter((record) => !old.includes(record) && isLaneEmpty(services, run, record));
-  await resend(services, run, old, "retention");
-  await resend(services, run, lost.slice(0, Math.max(0, run.resendsLeft)), "lost");
-  if (pass !== PASSES.at(-1)) return;
-  await ledger.changeMany(
-    stray.map((record) => ({
-      id: record.id,
-      seen: record,
-      patch: { set: { owedAt: now + 3 * OWED_LEAD_MS, resends: record.resends + 1 } },
-    })),
-  );
+  const open = records.filter((record): record is TaskRecord => record !== undefined && isLeftOver(record, now));
+  const due = open.filter((record) => isDue(record, now));
+  const old = due.filter((record) => now - record.createdAt >= OLD_MS);
+  const lost = due.filter((record) => !old.includes(record) && isLaneEmpty(services, run, record));
+  const sent = [
+    ...(await resend(services, run, old, "retention")),
+    ...(await resend(services, run, lost, "lost")),
+  ];
+  const writes: SeenWrite[] = [];
+  const isLast = pass === PASSES.at(-1);
+  for (const [at, record] of [...old, ...lost].entries()) {
+    if (sent[at] !== true) writes.push({ id: record.id, seen: record, patch: { set: { owedAt: now } } });
+    else if (isLast)
+      writes.push({
+        id: record.id,
+        seen: record,
+        patch: { set: { owedAt: now + PATIENCE_MS, resends: record.resends + 1 } },
+      });
+  }
+  // Nobody comes by again after the last pass: whatever is not final by then is owed a look.
+  for (const record of open)
+    if (isLast && !due.includes(record)) {
+      const owedAt = Math.max(now, record.notBefore, record.leaseUntil ?? 0) + PATIENCE_MS;
+      writes.push({ id: record.id, seen: record, patch: { set: { owedAt } } });
+    }
+  if (writes.length === 0) return true;
+  const outcomes = await ledger.changeMany(writes);
+  return outcomes.every((outcome) => {
+    if (outcome.kind === "failed") return false;
+    // Somebody moved it while it was looked at: the last pass may not lose it.
+    return !isLast || outcome.record === undefined || !isLeftOver(outcome.record, now);
+  });
 }
 
-/** Not final, due, and nobody has promised to look at it. */
-function isStray(record: TaskRecord, now: number): boolean {
-  if (isFinal(record.state) || isGone(record, now) || record.owedAt !== undefined) return false;
+/** Not final, and nobody has promised to look at it. */
+function isLeftOver(record: TaskRecord, now: number): boolean {
+  return !isFinal(record.state) && !isGone(record, now) && record.owedAt === undefined;
+}
+
+/** It should be running by now, or was and its lease is over. */
+function isDue(record: TaskRecord, now: number): boolean {
   return record.state === "queued" ? record.notBefore <= now : (record.leaseUntil ?? 0) < now;
-}
-
-function isLaneEmpty(services: Services, run: Run, record: TaskRecord): boolean {
-  return (run.emptyRuns.get(carrierOf(services.backend.topology, record.lane)) ?? 0) >= EMPTY_RUNS;
 }

@@ -15,9 +15,9 @@ export const SQS_WAIT_MAX_MS = 20_000;
 /** SQS's longest time out of sight, counted from the first receive. */
 export const SQS_VISIBILITY_MAX_MS = 43_200_000;
 /** How long a lane's queue keeps a message. */
-export const QUEUE_RETENTION_MS = 4 * 86_400_000;
+export const QUEUE_RETENTION_MS: number = 4 * 86_400_000;
 /** How long a dead letter queue keeps a copy: SQS's longest. A copy keeps the time at which it was first sent. */
-export const DLQ_RETENTION_MS = 14 * 86_400_000;
+export const DLQ_RETENTION_MS: number = 14 * 86_400_000;
 /** A message received this often without being deleted goes to the dead letter queue; a guard against pills that die before the claim. */
 export const RECEIVE_LIMIT = 20;
 
@@ -30,9 +30,9 @@ export const RECORD_META_MAX_BYTES = 160;
 /** A payload or a result up to this size lies in a side item of the ledger; above, in S3. */
 export const SIDE_ITEM_MAX_BYTES = 8_192;
 /** The largest payload, and the largest result. */
-export const PAYLOAD_MAX_BYTES = 10 * 1_048_576;
+export const PAYLOAD_MAX_BYTES: number = 10 * 1_048_576;
 /** The envelope carries a copy of the payload while the whole message stays within one SQS chunk: the copy is then free and saves a read. */
-export const ENVELOPE_COPY_MAX_BYTES = SQS_CHUNK_BYTES;
+export const ENVELOPE_COPY_MAX_BYTES: number = SQS_CHUNK_BYTES;
 /** Below this size compression is not worth its time. */
 export const COMPRESS_MIN_BYTES = 4_096;
 /** Nesting allowed in an input. */
@@ -60,7 +60,7 @@ export const RATE_LIMIT_HORIZON_MS = 60_000;
 /** One DynamoDB item takes about this many writes a second; a faster rate limit is split over several. */
 export const RATE_LIMIT_SHARD_WRITES_PER_SECOND = 1_000;
 /** Days that a stored payload outlives its task's last use, at least: source queue 4, dead letter queue 14, lifecycle lag 1. */
-export const PAYLOAD_MARGIN_MS = 19 * 86_400_000;
+export const PAYLOAD_MARGIN_MS: number = 19 * 86_400_000;
 /** The longest renewal of a lease. */
 export const RENEWAL_MAX_MS = 300_000;
 /** How many shards the creation index has. */

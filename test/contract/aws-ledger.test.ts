@@ -48,7 +48,13 @@ function loseAnswers(count: number): Interference {
 const tellItem: Interference = async (call, forward) => {
   const reply = await forward();
   if (reply.status !== 400 || !reply.body.includes("ConditionalCheckFailedException")) return reply;
-  const request: { TableName: string; Key?: object; Item?: { pk: object; sk: object } } = JSON.parse(call.body.toString());
+  const request: {
+    TableName: string;
+    Key?: object;
+    Item?: { pk: object; sk: object };
+    ReturnValuesOnConditionCheckFailure?: string;
+  } = JSON.parse(call.body.toString());
+  if (request.ReturnValuesOnConditionCheckFailure !== "ALL_OLD") return reply;
   const { pk, sk } = request.Item ?? {};
   const read = await readBehind({ TableName: request.TableName, Key: request.Key ?? { pk, sk }, ConsistentRead: true });
   return jsonReply(400, { ...JSON.parse(reply.body.toString()), Item: read });
@@ -61,7 +67,8 @@ async function readBehind(input: object): Promise<unknown> {
       "content-type": "application/x-amz-json-1.0",
       "x-amz-target": "DynamoDB_20120810.GetItem",
       "x-amz-date": "20260101T000000Z",
-      authorization: "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+      authorization:
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
     },
     body: JSON.stringify(input),
   });
@@ -93,7 +100,10 @@ describe("a write whose answer is lost", () => {
     const record = await recorded();
     proxy.interfere(loseAnswers(1));
     const [outcome] = await ledger.claimMany([claimOf(record, "worker")]);
-    expect(outcome).toMatchObject({ kind: "written", record: { owner: "worker", attempts: 1, fence: record.fence + 1 } });
+    expect(outcome).toMatchObject({
+      kind: "written",
+      record: { owner: "worker", attempts: 1, fence: record.fence + 1 },
+    });
     expect(proxy.count("UpdateItem")).toBe(2);
   });
 
@@ -122,14 +132,14 @@ describe("a write whose answer is lost", () => {
     expect(await ledger.renewMany([renewal])).toMatchObject([{ kind: "written", record: { leaseUntil: 77 } }]);
   });
 
-  test("F18 a new record is told as there, with our own owner", async () => {
+  test("F20 a new record is told as there, with our own owner", async () => {
     const record = aRecord();
     proxy.interfere(loseAnswers(1));
     const [outcome] = await ledger.recordMany([record], record.createdAt);
     expect(outcome).toMatchObject({ kind: "exists", record: { owner: record.owner } });
   });
 
-  test("F18 a new record is unknown if no answer comes at all, though it may be there", async () => {
+  test("F20 a new record is unknown if no answer comes at all, though it may be there", async () => {
     const record = aRecord();
     proxy.interfere(loseAnswers(Infinity));
     const [outcome] = await ledger.recordMany([record], record.createdAt);
@@ -143,7 +153,9 @@ describe("a write whose answer is lost", () => {
     const [record, held] = [await recorded(), await claimed()];
     proxy.interfere(async () => jsonReply(503, { message: "no" }));
     expect(await ledger.claimMany([claimOf(record, "worker")])).toMatchObject([{ kind: "failed" }]);
-    expect(await ledger.settleMany([{ ...held, patch: { set: { state: "dead" } } }])).toMatchObject([{ kind: "failed" }]);
+    expect(await ledger.settleMany([{ ...held, patch: { set: { state: "dead" } } }])).toMatchObject([
+      { kind: "failed" },
+    ]);
     const seen = { state: "queued", fence: record.fence, epoch: 1 } as const;
     expect(await ledger.changeMany([{ id: record.id, seen, patch: { set: { state: "cancelled" } } }])).toMatchObject([
       { kind: "failed", error: { code: "BACKEND_UNAVAILABLE" } },
@@ -176,7 +188,9 @@ describe("a write whose answer is lost", () => {
 
 describe("a write that was certainly not done", () => {
   test("has failed, and says what is missing", async () => {
-    proxy.interfere(async () => jsonReply(400, { __type: "com.amazon.coral.service#AccessDeniedException", Message: "not you" }));
+    proxy.interfere(async () =>
+      jsonReply(400, { __type: "com.amazon.coral.service#AccessDeniedException", Message: "not you" }),
+    );
     const record = aRecord();
     const [outcome] = await ledger.recordMany([record], record.createdAt);
     expect(outcome).toMatchObject({
@@ -189,7 +203,9 @@ describe("a write that was certainly not done", () => {
   test("does not take its neighbours along", async () => {
     const records = Array.from({ length: 25 }, () => aRecord());
     proxy.interfere((call, forward) =>
-      call.body.includes(`"t#${records[13]?.id}"`) ? Promise.resolve(jsonReply(400, { __type: "x#ValidationException" })) : forward(),
+      call.body.includes(`"t#${records[13]?.id}"`)
+        ? Promise.resolve(jsonReply(400, { __type: "x#ValidationException" }))
+        : forward(),
     );
     const outcomes = await ledger.recordMany(records, Date.now());
     expect(outcomes.map(({ kind }) => kind)).toEqual(records.map((_, place) => (place === 13 ? "failed" : "created")));
@@ -200,7 +216,9 @@ describe("a refused write", () => {
   test("reads nothing where the refusal tells the item", async () => {
     const [record, held] = [await recorded(), await claimed()];
     proxy.interfere(tellItem);
-    expect(await ledger.recordMany([record], Date.now())).toMatchObject([{ kind: "exists", record: { owner: record.owner } }]);
+    expect(await ledger.recordMany([record], Date.now())).toMatchObject([
+      { kind: "exists", record: { owner: record.owner } },
+    ]);
     expect(await ledger.renewMany([{ ...held, owner: "other", patch: { set: { leaseUntil: 1 } } }])).toMatchObject([
       { kind: "refused", record: { owner: "worker" } },
     ]);
@@ -211,7 +229,10 @@ describe("a refused write", () => {
     const records = [await recorded(), await recorded(), await recorded()];
     const claims = records.map((record) => ({ ...claimOf(record, "late"), now: 0 }));
     const outcomes = await ledger.claimMany([...claims, { ...claimOf(aRecord(), "nobody") }]);
-    expect(outcomes).toMatchObject([...records.map(({ id }) => ({ kind: "refused", record: { id } })), { kind: "refused" }]);
+    expect(outcomes).toMatchObject([
+      ...records.map(({ id }) => ({ kind: "refused", record: { id } })),
+      { kind: "refused" },
+    ]);
     expect(outcomes[3]).toEqual({ kind: "refused", record: undefined });
     expect(proxy.calls.map(({ name }) => name.split(".")[1])).toEqual([
       ...claims.map(() => "UpdateItem"),
@@ -233,7 +254,9 @@ test("reads what a batch left out until all is there", async () => {
   const records = await Promise.all(Array.from({ length: 130 }, () => recorded()));
   proxy.calls.length = 0;
   proxy.interfere(async (call, forward) => {
-    const request: { RequestItems: Record<string, { Keys: unknown[]; ConsistentRead: boolean }> } = JSON.parse(call.body.toString());
+    const request: { RequestItems: Record<string, { Keys: unknown[]; ConsistentRead: boolean }> } = JSON.parse(
+      call.body.toString(),
+    );
     const asked = request.RequestItems["ledger"] ?? { Keys: [], ConsistentRead: false };
     const [now, later] = [asked.Keys.slice(0, 40), asked.Keys.slice(40)];
     const reply = await forward(Buffer.from(JSON.stringify({ RequestItems: { ledger: { ...asked, Keys: now } } })));
@@ -287,7 +310,11 @@ describe("reservations", () => {
   test("are what the memory ledger gives, from processes that know nothing of each other", async () => {
     let buckets = 0;
     const steps = fc.array(
-      fc.record({ count: fc.integer({ min: 1, max: 9 }), after: fc.integer({ min: 0, max: 20_000 }), by: fc.integer({ min: 0, max: 1 }) }),
+      fc.record({
+        count: fc.integer({ min: 1, max: 9 }),
+        after: fc.integer({ min: 0, max: 20_000 }),
+        by: fc.integer({ min: 0, max: 1 }),
+      }),
       { minLength: 1, maxLength: 8 },
     );
     const { backend: second } = await connect({ ...backend.topology, endpoint: stack.endpoints }, undefined);
@@ -315,7 +342,9 @@ describe("reservations", () => {
     const answers = await Promise.all(
       others.flatMap((other) => [1, 2, 3, 4, 5].map(() => other.backend.ledger.reserve(ask))),
     );
-    const slots = answers.flatMap(({ granted, firstUs }) => Array.from({ length: granted }, (_, at) => firstUs + at * 1_000));
+    const slots = answers.flatMap(({ granted, firstUs }) =>
+      Array.from({ length: granted }, (_, at) => firstUs + at * 1_000),
+    );
     expect(new Set(slots).size).toBe(slots.length);
     expect(Math.max(...slots)).toBeLessThanOrEqual(99_000);
     expect(slots.length).toBeGreaterThan(90);

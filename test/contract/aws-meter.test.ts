@@ -53,7 +53,11 @@ describe("the meter counts write units", () => {
     meter.reset();
     const [outcome] = await backend.ledger.recordMany([{ ...record, traceparent: "" }], record.createdAt);
     expect(outcome?.kind).toBe("exists");
-    expect(meter.calls[0]).toMatchObject({ operation: "PutItem", error: "ConditionalCheckFailedException", writeUnits: 2 });
+    expect(meter.calls[0]).toMatchObject({
+      operation: "PutItem",
+      error: "ConditionalCheckFailedException",
+      writeUnits: 2,
+    });
   });
 
   test("of an update by the larger of before and after, and of each index entry that comes, goes or moves", async () => {
@@ -76,11 +80,16 @@ describe("the meter counts write units", () => {
 
   test("of writes to one item that meet", async () => {
     const record = recordOf(500);
-    const outcomes = await Promise.all(
-      [1, 2, 3].map(() => backend.ledger.recordMany([record], record.createdAt)),
-    );
-    expect(outcomes.flat().map(({ kind }) => kind).sort()).toEqual(["created", "exists", "exists"]);
-    expect(meter.calls.filter(({ operation }) => operation === "PutItem").map(({ writeUnits }) => writeUnits)).toEqual([2, 1, 1]);
+    const outcomes = await Promise.all([1, 2, 3].map(() => backend.ledger.recordMany([record], record.createdAt)));
+    expect(
+      outcomes
+        .flat()
+        .map(({ kind }) => kind)
+        .sort(),
+    ).toEqual(["created", "exists", "exists"]);
+    expect(meter.calls.filter(({ operation }) => operation === "PutItem").map(({ writeUnits }) => writeUnits)).toEqual([
+      2, 1, 1,
+    ]);
   });
 });
 
@@ -112,14 +121,21 @@ describe("the meter counts read units", () => {
 
 describe("the meter counts requests", () => {
   test("of SQS by 64 KiB of what they carry", async () => {
-    const send = (bodies: string[]) => backend.queue.send({ lane: "low" }, bodies.map((body) => ({ body })));
+    const send = (bodies: string[]) =>
+      backend.queue.send(
+        { lane: "low" },
+        bodies.map((body) => ({ body })),
+      );
     await send(["x".repeat(65_536)]);
     expect(meter.totals()).toMatchObject({ calls: { SendMessageBatch: 1 }, sqsRequests: 1 });
     await send(["x".repeat(65_537)]);
     expect(meter.totals()).toMatchObject({ calls: { SendMessageBatch: 2 }, sqsRequests: 3 });
     meter.reset();
     const messages = await backend.queue.receive({ lane: "low" }, { max: 10, waitMs: 0, visibilityMs: 60_000 });
-    await backend.queue.acknowledge({ lane: "low" }, messages.map(({ receipt }) => receipt));
+    await backend.queue.acknowledge(
+      { lane: "low" },
+      messages.map(({ receipt }) => receipt),
+    );
     expect(messages).toHaveLength(2);
     expect(meter.totals()).toEqual({
       calls: { ReceiveMessage: 1, DeleteMessageBatch: 1 },

@@ -9,6 +9,7 @@ import { TasklaneError } from "../../lib/task/errors.ts";
 import { shardOf } from "../../lib/task/record-codec.ts";
 import type { TaskRecord } from "../../lib/task/record.ts";
 import { parseTopology } from "../../lib/task/topology.ts";
+import { moveClock } from "../support/contract-stack.ts";
 
 const DAY_MS = 86_400_000;
 const LANE: QueueAddress = { lane: "normal" };
@@ -58,8 +59,11 @@ describe("the memory backend", () => {
   test("ends every wait when it is closed", async () => {
     const { queue, close, clock } = open();
     const pending = queue.receive(LANE, { max: 1, waitMs: 20_000, visibilityMs: 1_000 });
+    await moveClock(clock, 1_000);
+    expect(clock.pending).toBe(1);
     close();
     expect(await pending).toEqual([]);
+    expect(await queue.receive(LANE, { max: 1, waitMs: 20_000, visibilityMs: 1_000 })).toEqual([]);
     expect(clock.pending).toBe(0);
   });
 });
@@ -71,13 +75,24 @@ describe("the memory queue", () => {
   test("refuses what SQS refuses of a receive", async () => {
     const { queue } = open();
     const wanted = { max: 1, waitMs: 0, visibilityMs: 0 };
-    for (const wrong of [{ max: 0 }, { max: 11 }, { waitMs: 20_001 }, { waitMs: -1 }, { visibilityMs: 12 * 3_600_000 + 1 }])
+    for (const wrong of [
+      { max: 0 },
+      { max: 11 },
+      { waitMs: 20_001 },
+      { waitMs: -1 },
+      { visibilityMs: 12 * 3_600_000 + 1 },
+    ])
       await expect(queue.receive(LANE, { ...wanted, ...wrong })).rejects.toMatchObject({ code: "OPTION_INVALID" });
   });
 
   test("refuses a delay of more than 900 s, an empty body and lone surrogates", async () => {
     const { queue } = open();
-    const outcomes = await queue.send(LANE, [{ body: "x", delayMs: 901_000 }, { body: "" }, { body: "a\ud800b" }, { body: "ok" }]);
+    const outcomes = await queue.send(LANE, [
+      { body: "x", delayMs: 901_000 },
+      { body: "" },
+      { body: "a\ud800b" },
+      { body: "ok" },
+    ]);
     expect(outcomes.map(({ ok }) => ok)).toEqual([false, false, false, true]);
   });
 
@@ -101,7 +116,7 @@ describe("the memory queue", () => {
     await queue.send(LANE, [{ body: "later", delayMs: 10_000 }]);
     expect(clock.pending).toBe(0);
     const pending = queue.receive(LANE, { max: 1, waitMs: 20_000, visibilityMs: 1_000 });
-    await Promise.resolve();
+    await moveClock(clock, 0);
     expect(clock.pending).toBe(2);
     clock.advance(10_000);
     expect((await pending).map(({ body }) => body)).toEqual(["later"]);
@@ -132,11 +147,17 @@ describe("the memory queue", () => {
   test("F01 F02 delivers some messages twice, as copies that are acknowledged apart", async () => {
     const { queue, clock } = open({ duplicateRate: 0.3, random: seededRandom(5) });
     const bodies = Array.from({ length: 200 }, (_, place) => `message ${place}`);
-    await queue.send(LANE, bodies.map((body) => ({ body })));
+    await queue.send(
+      LANE,
+      bodies.map((body) => ({ body })),
+    );
     const received: ReceivedMessage[] = [];
     for (let round = await receive(queue); round.length > 0; round = await receive(queue)) {
       received.push(...round);
-      await queue.acknowledge(LANE, round.map(({ receipt }) => receipt));
+      await queue.acknowledge(
+        LANE,
+        round.map(({ receipt }) => receipt),
+      );
     }
     expect(new Set(received.map(({ body }) => body))).toEqual(new Set(bodies));
     const duplicates = received.length - bodies.length;
@@ -151,8 +172,13 @@ describe("the memory queue", () => {
   test("the same seed gives the same deliveries", async () => {
     const run = async (): Promise<string[]> => {
       const { queue } = open({ duplicateRate: 0.5, random: seededRandom(9) });
-      await queue.send(LANE, Array.from({ length: 20 }, (_, place) => ({ body: String(place) })));
-      return [...(await receive(queue)), ...(await receive(queue)), ...(await receive(queue))].map(({ id, body }) => id + body);
+      await queue.send(
+        LANE,
+        Array.from({ length: 20 }, (_, place) => ({ body: String(place) })),
+      );
+      return [...(await receive(queue)), ...(await receive(queue)), ...(await receive(queue))].map(
+        ({ id, body }) => id + body,
+      );
     };
     expect(await run()).toEqual(await run());
   });
@@ -262,12 +288,19 @@ describe("faults in memory", () => {
     await ledger.recordMany([record], 1_000);
     strike();
     expect(await ledger.claimMany([claim])).toMatchObject([{ kind: "failed", error: { code: "BACKEND_UNAVAILABLE" } }]);
-    expect(await ledger.claimMany([claim])).toMatchObject([{ kind: "written", record: { owner: "claim", attempts: 1 } }]);
+    expect(await ledger.claimMany([claim])).toMatchObject([
+      { kind: "written", record: { owner: "claim", attempts: 1 } },
+    ]);
   });
 
   test("strikes single entries of a batch", async () => {
-    const { queue } = open({ faults: ({ entry }) => (entry === "b" ? "refused" : entry === "c" ? "unanswered" : undefined) });
-    const outcomes = await queue.send(LANE, ["a", "b", "c", "d"].map((body) => ({ body })));
+    const { queue } = open({
+      faults: ({ entry }) => (entry === "b" ? "refused" : entry === "c" ? "unanswered" : undefined),
+    });
+    const outcomes = await queue.send(
+      LANE,
+      ["a", "b", "c", "d"].map((body) => ({ body })),
+    );
     expect(outcomes.map(({ ok }) => ok)).toEqual([true, false, false, true]);
     const messages = await queue.receive(LANE, { max: 10, waitMs: 0, visibilityMs: 1_000 });
     expect(messages.map(({ body }) => body)).toEqual(["a", "c", "d"]);
@@ -290,7 +323,9 @@ describe("faults in memory", () => {
     await expect(payloads.get("x")).rejects.toBe(denied);
 
     let release: (fault: Fault | undefined) => void = () => undefined;
-    const held = open({ faults: ({ verb }) => (verb === "put" ? new Promise((resolve) => (release = resolve)) : undefined) });
+    const held = open({
+      faults: ({ verb }) => (verb === "put" ? new Promise((resolve) => (release = resolve)) : undefined),
+    });
     const pending = held.payloads.put("x", Uint8Array.of(1));
     expect(await held.payloads.get("x")).toBeUndefined();
     release(undefined);

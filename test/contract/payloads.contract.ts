@@ -17,7 +17,8 @@ export function describePayloadsContract({ name, gaps, open }: ContractBackend):
     afterAll(() => stack.close());
 
     const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
-    const textIn = (bytes: Uint8Array | undefined): string | undefined => (bytes === undefined ? undefined : new TextDecoder().decode(bytes));
+    const textIn = (bytes: Uint8Array | undefined): string | undefined =>
+      bytes === undefined ? undefined : new TextDecoder().decode(bytes);
 
     test("gives back the bytes that were stored", async () => {
       const bytes = Uint8Array.from({ length: 512 }, (_, place) => place % 256);

@@ -6,21 +6,27 @@ import type { AddressInfo } from "node:net";
 export interface ProxiedCall {
   /** As in `DynamoDB_20120810.PutItem` or `AmazonSQS.SendMessageBatch`; for S3 the method and path. */
   readonly name: string;
+  readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
-/** A whole answer. */
+/** A whole answer, or one that breaks off. */
 export interface Reply {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: Buffer;
+  /** The connection breaks after so many bytes of the body. Default: it does not. */
+  readonly breaksAt?: number | undefined;
 }
 
 /**
  * Decides what becomes of a request: its answer, which `forward` fetches from the service, or `"hang-up"`: the connection
  * breaks, before or after the service did its work.
  */
-export type Interference = (call: ProxiedCall, forward: (body?: Buffer) => Promise<Reply>) => Promise<Reply | "hang-up">;
+export type Interference = (
+  call: ProxiedCall,
+  forward: (body?: Buffer) => Promise<Reply>,
+) => Promise<Reply | "hang-up">;
 
 /** A proxy on 127.0.0.1 between a real SDK client and a real service. */
 export interface InterferingProxy {
@@ -47,7 +53,8 @@ export async function startProxy(upstream: string): Promise<InterferingProxy> {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readAll(request);
     const target = request.headers["x-amz-target"];
-    const call = { name: typeof target === "string" ? target : `${request.method} ${request.url}`, body };
+    const name = typeof target === "string" ? target : `${request.method} ${request.url}`;
+    const call = { name, headers: request.headers, body };
     calls.push(call);
     const reply = await current(call, (other = body) => forward(upstream, request, other));
     if (reply === "hang-up") {
@@ -56,7 +63,8 @@ export async function startProxy(upstream: string): Promise<InterferingProxy> {
     }
     const { "transfer-encoding": _, "content-length": __, connection: ___, ...headers } = reply.headers;
     response.writeHead(reply.status, { ...headers, "content-length": reply.body.length });
-    response.end(reply.body);
+    if (reply.breaksAt === undefined) response.end(reply.body);
+    else response.write(reply.body.subarray(0, reply.breaksAt), () => response.destroy());
   }
 
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -102,12 +110,16 @@ function forward(upstream: string, request: IncomingMessage, body: Buffer): Prom
   delete headers["transfer-encoding"];
   delete headers.expect;
   return new Promise((resolve, reject) => {
-    const outgoing = sendRequest(new URL(request.url ?? "/", upstream), { method: request.method, headers }, (answer) => {
-      readAll(answer).then(
-        (whole) => resolve({ status: answer.statusCode ?? 500, headers: answer.headers, body: whole }),
-        reject,
-      );
-    });
+    const outgoing = sendRequest(
+      new URL(request.url ?? "/", upstream),
+      { method: request.method, headers },
+      (answer) => {
+        readAll(answer).then(
+          (whole) => resolve({ status: answer.statusCode ?? 500, headers: answer.headers, body: whole }),
+          reject,
+        );
+      },
+    );
     outgoing.on("error", reject);
     outgoing.end(body);
   });

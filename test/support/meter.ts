@@ -195,7 +195,8 @@ function unitsOfRefusal(failure: unknown, before: Item | undefined): number {
 }
 
 function unitsOfRead(operation: string, input: unknown, output: unknown): number {
-  if (operation === "GetItem") return readUnitsFor(storedBytes(at(output, "Item")), at(input, "ConsistentRead") === true);
+  if (operation === "GetItem")
+    return readUnitsFor(storedBytes(at(output, "Item")), at(input, "ConsistentRead") === true);
   if (operation === "Query") {
     const bytes = list(at(output, "Items")).reduce<number>((sum, item) => sum + storedBytes(item), 0);
     return readUnitsFor(bytes, at(input, "ConsistentRead") === true);
@@ -237,8 +238,14 @@ function writtenKey(operation: string, input: unknown): StoredItem | undefined {
 }
 
 function sqsRequests(input: unknown, output: unknown): number {
-  const sent = [input, ...list(at(input, "Entries"))].reduce<number>((sum, entry) => sum + textBytes(at(entry, "MessageBody")), 0);
-  const received = list(at(output, "Messages")).reduce<number>((sum, message) => sum + textBytes(at(message, "Body")), 0);
+  const sent = [input, ...list(at(input, "Entries"))].reduce<number>(
+    (sum, entry) => sum + textBytes(at(entry, "MessageBody")),
+    0,
+  );
+  const received = list(at(output, "Messages")).reduce<number>(
+    (sum, message) => sum + textBytes(at(message, "Body")),
+    0,
+  );
   return Math.max(1, Math.ceil((sent + received) / SQS_CHUNK_BYTES));
 }
 

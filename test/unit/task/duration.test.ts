@@ -76,7 +76,7 @@ describe("a duration", () => {
     const started = performance.now();
     for (const text of ["9".repeat(100_000), `${"9".repeat(100_000)}s`, `1.${"9".repeat(100_000)}`])
       expect(() => parseDuration(text as never, "delay")).toThrow("DURATION_INVALID");
-    expect(performance.now() - started).toBeLessThan(500);
+    expect(performance.now() - started).toBeLessThan(5_000);
   });
 
   test.each([

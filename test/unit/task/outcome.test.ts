@@ -1,10 +1,13 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { TasklaneError } from "../../../lib/task/errors.ts";
 import { CancelError, RetryAfterError, SnoozeError, TerminalError } from "../../../lib/task/handler-errors.ts";
 import { ERROR_MESSAGE_MAX_CHARS, ERROR_STACK_MAX_CHARS } from "../../../lib/task/limits.ts";
 import { describeFailure, outcomeOfError, shorten } from "../../../lib/task/outcome.ts";
 import { anyText } from "./arbitraries.ts";
+
+// Properties take long on a machine that is busy with other tests.
+vi.setConfig({ testTimeout: 60_000 });
 
 describe("the outcome of a handler that threw", () => {
   test("is dead for a terminal error, with its reason", () => {
@@ -12,7 +15,7 @@ describe("the outcome of a handler that threw", () => {
       kind: "dead",
       failure: {
         code: "TERMINAL",
-        message: "TERMINAL: no such order.",
+        message: "no such order.",
         stack: expect.stringContaining("outcome.test.ts"),
       },
     });
@@ -52,6 +55,19 @@ describe("the outcome of a handler that threw", () => {
       expect(outcome).not.toHaveProperty("delayMs");
     }
     expect(outcomeOfError(new TypeError("x"))).toMatchObject({ failure: { code: "ERROR", message: "TypeError: x" } });
+  });
+
+  test("keeps the code beside the message, and leaves alone what others wrote", () => {
+    const denied = new TasklaneError("PERMISSION_DENIED", { what: "AWS refused it", fix: "grant it" });
+    expect(describeFailure(denied)).toMatchObject({
+      code: "PERMISSION_DENIED",
+      message: "AWS refused it. Fix: grant it.",
+    });
+    expect(describeFailure(new Error("HTTP ERROR: 500"))).toMatchObject({
+      code: "ERROR",
+      message: "Error: HTTP ERROR: 500",
+    });
+    expect(describeFailure(new TerminalError("not TERMINAL: yet"))).toMatchObject({ message: "not TERMINAL: yet." });
   });
 
   test("does not trust a time that is none", () => {
