@@ -19,7 +19,8 @@ const AWS_CLIENTS = ["@aws-sdk/*", "@smithy/*"];
 const PARTS: readonly Layer[] = [
   { name: "task", sees: [], packages: ["@standard-schema/spec"] },
   { name: "ports", sees: ["task"], packages: [] },
-  { name: "flow", sees: ["task", "ports", "control"], packages: [NODE] },
+  // OpenTelemetry's API is an optional peer, loaded where an app has it.
+  { name: "flow", sees: ["task", "ports", "control"], packages: [NODE, "@opentelemetry/api"] },
   { name: "control", sees: ["task", "ports", "flow"], packages: [NODE] },
   { name: "aws", sees: ["task", "ports"], packages: [NODE, ...AWS_CLIENTS] },
   { name: "memory", sees: ["task", "ports"], packages: [NODE] },
@@ -37,13 +38,15 @@ const PARTS: readonly Layer[] = [
   {
     name: "client.ts",
     sees: ["task", "ports", "flow", "control", "connect.ts"],
-    packages: [NODE, "@opentelemetry/api"],
+    packages: [NODE],
   },
+  { name: "worker-log.ts", sees: ["ports", "flow"], packages: [NODE] },
   {
     name: "worker.ts",
-    sees: ["task", "ports", "flow", "control", "connect.ts"],
-    packages: [NODE, "@opentelemetry/api"],
+    sees: ["task", "ports", "flow", "control", "connect.ts", "worker-log.ts"],
+    packages: [NODE],
   },
+  { name: "provision.ts", sees: ["task", "aws", "connect.ts", "system.ts"], packages: [NODE] },
 ];
 
 const EVERY_PART = PARTS.map((part) => part.name);

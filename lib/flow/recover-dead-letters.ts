@@ -57,7 +57,9 @@ async function sweepLetter(services: Services, lane: Lane, message: ReceivedMess
       await queue.acknowledge(address, [message.receipt]);
     return false;
   }
-  if (!gone && record.state === "running") {
+  // A message of an epoch that is over says nothing about the task as it is now.
+  const stale = decoded.kind === "task" && record !== undefined && decoded.epoch < record.epoch;
+  if (!gone && !stale && record.state === "running") {
     // Its message is lost to the lane: should this attempt crash, somebody has to look.
     const owedAt = (record.leaseUntil ?? services.clock.now()) + PATIENCE_MS;
     const [owed] = await ledger.changeMany([{ id: record.id, seen: record, patch: { set: { owedAt } } }]);
@@ -65,7 +67,7 @@ async function sweepLetter(services: Services, lane: Lane, message: ReceivedMess
     return false;
   }
   // A message of a live task, thrown here by the receive limit: nothing but the limit says that the task itself is bad.
-  if (gone || (record.state !== "queued" && record.state !== "dead")) {
+  if (gone || stale || (record.state !== "queued" && record.state !== "dead")) {
     await queue.acknowledge(address, [message.receipt]);
     return false;
   }

@@ -14,10 +14,10 @@ import { parseTopology } from "../../lib/task/topology.ts";
 
 const MINUTE_MS = 60_000;
 const pathOf = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const HOOK = pathOf("test/support/resolve-own-name.ts");
+const HOOK = new URL("../support/resolve-own-name.ts", import.meta.url).href;
 
 let folder: string;
-let running: Program[] = [];
+const running: Program[] = [];
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "quickstart-"));

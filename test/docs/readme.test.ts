@@ -16,7 +16,7 @@ const quoted = codeBlocks(readme).filter(({ language }) => language === "ts");
 
 describe("the README", () => {
   test("quotes every file of the quickstart", () => {
-    expect(quoted.map(({ source }) => source).sort()).toEqual(
+    expect(quoted.map(({ source = "" }) => source).sort()).toEqual(
       readdirSync(new URL(`../../${QUICKSTART}`, import.meta.url))
         .map((name) => QUICKSTART + name)
         .sort(),

@@ -1,4 +1,6 @@
-import { test, expect } from "vitest";
+import { test } from "vitest";
+import { appendFileSync } from "node:fs";
+const say=(...a: unknown[])=>appendFileSync("/tmp/team/flowtest.log", a.map((x)=>typeof x==="string"?x:JSON.stringify(x)).join(" ")+"\n");
 import { flowWorld } from "../support/flow-world.ts";
 import { askForErrands, errandHandlers } from "../support/flow-errands.ts";
 import type { Fault } from "../../lib/memory/memory-faults.ts";
@@ -30,7 +32,7 @@ async function run(at: number, fault: Fault | undefined) {
 }
 test("dbg", async () => {
   const base = await run(-1, undefined);
-  console.log(base.took, base.problems);
+  say(base.took, base.problems);
   const t0 = performance.now();
   let runs = 0, q = 0;
   for (let at = 0; at < base.calls.length; at++) {
@@ -38,10 +40,10 @@ test("dbg", async () => {
     if (v === "query" && q++ % 12 !== 0) continue;
     if (v === "receive" && at % 5) continue;
     for (const fault of ["refused", "unanswered"] as const) {
-      runs++;
+      runs++; say("at", at, fault, base.calls[at], Math.round(process.memoryUsage().rss/1e6), Math.round(performance.now()-t0));
       const r = await run(at, fault);
-      if (r.problems.length || r.took > base.took + 60000) console.log(at, fault, JSON.stringify(r.struck), r.took, r.problems);
+      if (r.problems.length || r.took > base.took + 60000) say(at, fault, JSON.stringify(r.struck), r.took, r.problems);
     }
   }
-  console.log(runs, performance.now() - t0);
+  say(runs, performance.now() - t0);
 }, 300000);

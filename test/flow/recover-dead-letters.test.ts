@@ -51,6 +51,7 @@ describe("a dead letter queue", () => {
     expect(await scheduler.run()).toMatchObject({ buried: 1 });
     expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "RECEIVE_LIMIT", attempts: 0 });
     expect(await depthOf(world, DLQ)).toBe(1);
+    await world.advance("3s");
     expect(await world.letters()).toMatchObject([{ id: task.id, epoch: 1, reason: "RECEIVE_LIMIT", payload: '{"n":1}' }]);
     expect(scheduler.dead(task.id)).toHaveLength(1);
     await world.advance("1m");
@@ -83,6 +84,7 @@ describe("a dead letter queue", () => {
     const scheduler = schedulerOf(world);
     await world.backend.queue.send(DLQ, [{ body }]);
     expect(await scheduler.run()).toMatchObject({ buried: 1 });
+    await world.advance("3s");
     const [letter] = await world.letters();
     expect(letter).toMatchObject({ reason, payload: JSON.stringify(body) });
     expect(await depthOf(world, DLQ)).toBe(1);
@@ -119,6 +121,7 @@ describe("a dead letter queue", () => {
     world.faults = undefined;
     await world.advance("1m");
     await scheduler.run();
+    await world.advance("3s");
     expect(await world.letters()).toHaveLength(1);
     expect(await depthOf(world, DLQ)).toBe(1);
     expect(scheduler.dead()).toHaveLength(1);
@@ -161,10 +164,12 @@ describe("a dead letter queue", () => {
     await world.until(() => world.record(ids[0] ?? "").state === "succeeded");
     expect(await depthOf(world, DLQ)).toBe(3);
     await scheduler.run();
+    await world.advance("3s");
     expect((await world.letters()).map(({ id }) => id)).not.toContain(ids[0]);
     expect(await depthOf(world, DLQ)).toBe(2);
 
     mended = false;
+    await world.advance("1m");
     await world.client.task(errand, ids[1] ?? "").redrive();
     await world.until(() => world.record(ids[1] ?? "").state === "dead");
     await world.advance("1m");
