@@ -15,6 +15,9 @@ export default defineConfig({
   },
   test: {
     maxWorkers: 2,
+    // Never the thing under test: a busy machine only makes a run slower.
+    testTimeout: MINUTE_MS,
+    hookTimeout: MINUTE_MS,
     reporters: process.env["CI"] ? ["default", "json", "junit"] : ["default"],
     outputFile: { json: "reports/vitest.json", junit: "reports/vitest.xml" },
     coverage: { provider: "v8", include: ["lib/**/*.ts"], reportsDirectory: "coverage" },
@@ -23,20 +26,15 @@ export default defineConfig({
       { extends: true, test: { name: "docs", include: ["test/docs/**/*.test.ts"] } },
       {
         extends: true,
-        test: {
-          name: "contract",
-          include: ["test/contract/**/*.test.ts"],
-          testTimeout: MINUTE_MS,
-          hookTimeout: MINUTE_MS,
-        },
+        test: { name: "contract", include: ["test/contract/**/*.test.ts"] },
       },
       {
         extends: true,
-        test: { name: "flow", include: ["test/flow/**/*.test.ts"], testTimeout: MINUTE_MS, hookTimeout: MINUTE_MS },
+        test: { name: "flow", include: ["test/flow/**/*.test.ts"] },
       },
       {
         extends: true,
-        test: { name: "examples", include: ["examples/**/*.test.ts"], testTimeout: MINUTE_MS, hookTimeout: MINUTE_MS },
+        test: { name: "examples", include: ["examples/**/*.test.ts"] },
       },
       {
         // Crash tests start processes and kill them: they run one at a time, after all the others, on a quiet machine.
@@ -47,7 +45,6 @@ export default defineConfig({
           fileParallelism: false,
           sequence: { groupOrder: 1 },
           testTimeout: 4 * MINUTE_MS,
-          hookTimeout: MINUTE_MS,
         },
       },
     ],

@@ -40,6 +40,7 @@ const PARTS: readonly Layer[] = [
     sees: ["task", "ports", "flow", "control", "connect.ts"],
     packages: [NODE],
   },
+  { name: "scheduler.ts", sees: ["task", "ports", "flow", "connect.ts"], packages: [] },
   { name: "worker-log.ts", sees: ["ports", "flow"], packages: [NODE] },
   {
     name: "worker.ts",

@@ -25,7 +25,7 @@ export class S3Payloads implements Payloads {
     this.#random = random;
   }
 
-  async put(key: string, bytes: Uint8Array): Promise<void> {
+  async put(key: string, bytes: Uint8Array, options?: { readonly renew?: boolean | undefined }): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
         await this.#client.send(
@@ -33,8 +33,8 @@ export class S3Payloads implements Payloads {
             Bucket: this.#bucket,
             Key: key,
             Body: bytes,
-            // Accepted bytes are never overwritten, not even by the same key's next writer.
-            IfNoneMatch: "*",
+            // Accepted bytes are never overwritten, not even by the same key's next writer; a renewal writes the same ones.
+            ...(options?.renew === true ? {} : { IfNoneMatch: "*" }),
             ChecksumSHA256: createHash("sha256").update(bytes).digest("base64"),
           }),
         );

@@ -69,15 +69,26 @@ export function storeInput(services: Services, id: string, placed: PlacedPayload
   return store(services, id, placed, placed.ref.hash);
 }
 
+/** Stores an input whose object may be there already, with an end that is too near: its time begins anew. */
+export function renewInput(services: Services, id: string, placed: PlacedPayload): Promise<void> {
+  return store(services, id, placed, placed.ref.hash, true);
+}
+
 /** Stores a result. The key holds the fence, so that a worker which lost its lease cannot touch another's result. */
 export function storeOutput(services: Services, id: string, placed: PlacedPayload, fence: number): Promise<void> {
   return store(services, id, placed, String(fence));
 }
 
-async function store(services: Services, id: string, placed: PlacedPayload, name: string): Promise<void> {
+async function store(
+  services: Services,
+  id: string,
+  placed: PlacedPayload,
+  name: string,
+  renew = false,
+): Promise<void> {
   const { ref, stored } = placed;
   if (ref.at === "s3")
-    return services.backend.payloads.put(objectKey(ref.life, id, name), new TextEncoder().encode(stored));
+    return services.backend.payloads.put(objectKey(ref.life, id, name), new TextEncoder().encode(stored), { renew });
   const days = LIFE_CLASSES.find((life) => life.prefix === ref.life)?.days ?? 0;
   await services.backend.ledger.putSide({
     id,

@@ -107,10 +107,15 @@ export async function prepareTask(
   };
   const metaFits = meta !== undefined && utf8Bytes(meta) <= RECORD_META_MAX_BYTES;
   if (meta !== undefined) Object.assign(record, metaFits ? { meta } : { metaAside: true });
-  const room = Math.min(RECORD_INPUT_MAX_BYTES, RECORD_MAX_BYTES - GROWTH_BYTES - itemBytes(encodeRecord(record)));
-  const placed = utf8Bytes(json) <= room ? undefined : placePayload(json, life, now, context.compress);
+  const placed = utf8Bytes(json) <= roomForInput(record) ? undefined : placePayload(json, life, now, context.compress);
   record.input = placed?.ref ?? { at: "record", json };
   return { record, json, placed, metaAside: metaFits ? undefined : meta, keptUntil, compress: context.compress };
+}
+
+/** How many bytes of input a record has room for, if it is to stay within one write unit on its way. */
+export function roomForInput(record: TaskRecord): number {
+  const bare: TaskRecord = { ...record, input: { at: "record", json: "" } };
+  return Math.min(RECORD_INPUT_MAX_BYTES, RECORD_MAX_BYTES - GROWTH_BYTES - itemBytes(encodeRecord(bare)));
 }
 
 /** The id of a keyed task is a hash, so that the conditional put of its record is the dedupe. */

@@ -1,10 +1,12 @@
 import { TasklaneError } from "../task/errors.ts";
+import { utf8Bytes } from "../task/json.ts";
 import { LIFE_CLASSES, lifeClassFor } from "../task/payload-ref.ts";
 import type { PayloadRef } from "../task/payload-ref.ts";
 import { PAYLOAD_MARGIN_MS } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
-import { loadInput, placePayload, storeInput } from "./payload.ts";
+import { loadInput, placePayload, renewInput } from "./payload.ts";
+import { roomForInput } from "./prepare.ts";
 import type { Services } from "./services.ts";
 import { markOf } from "./services.ts";
 import { OWED_LEAD_MS, sendWakeUps, wakeUp } from "./wake.ts";
@@ -14,8 +16,6 @@ export type Redriven =
   | { readonly kind: "redriven"; readonly record: TaskRecord }
   | { readonly kind: "refused"; readonly record: TaskRecord | undefined }
   | { readonly kind: "failed"; readonly error: TasklaneError };
-
-const INPUT_IN_RECORD_MAX_CHARS = 200;
 
 /**
  * Gives a dead task its next epoch: one conditional write, so that of two redrives at once one wins. The write says that the
@@ -100,10 +100,10 @@ async function refreshInput(
     if (input.at === "record" || input.storedAt + daysOf(input.life) * 86_400_000 > neededUntil) return input;
   }
   const text = json ?? (await loadInput(services, record.id, record.input));
-  if (text.length <= INPUT_IN_RECORD_MAX_CHARS) return { at: "record", json: text };
+  if (utf8Bytes(text) <= roomForInput(record)) return { at: "record", json: text };
   const life = lifeClassFor(neededUntil - now)?.prefix ?? "d400";
   const placed = placePayload(text, life, now, true);
-  await storeInput(services, record.id, placed);
+  await renewInput(services, record.id, placed);
   return placed.ref;
 }
 

@@ -23,9 +23,9 @@ export class MemoryPayloads implements Payloads {
     this.#faults = options.faults;
   }
 
-  put(key: string, bytes: Uint8Array): Promise<void> {
+  put(key: string, bytes: Uint8Array, options?: { readonly renew?: boolean | undefined }): Promise<void> {
     return withFault(this.#faults, { verb: "put", target: key }, () => {
-      if (this.#find(key) === undefined) this.overwrite(key, bytes);
+      if (options?.renew === true || this.#find(key) === undefined) this.overwrite(key, bytes);
     });
   }
 

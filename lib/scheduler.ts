@@ -1,0 +1,49 @@
+import type { ConnectOptions, Connection } from "./connect.ts";
+import { connect } from "./connect.ts";
+import type { RecoverOptions, RecoverReport } from "./flow/recover.ts";
+import { recover } from "./flow/recover.ts";
+import { makeServices } from "./flow/services.ts";
+import type { EventListener } from "./task/events.ts";
+import type { Topology } from "./task/topology.ts";
+
+/** Where a scheduler finds its queue, and how its runs are bounded. */
+export interface SchedulerOptions extends ConnectOptions, Pick<RecoverOptions, "maxResends"> {
+  /** Default: the environment variable `TASKLANE_TOPOLOGY`, or `TASKLANE_TOPOLOGY_<QUEUE>` if `queue` is given. */
+  topology?: Topology | undefined;
+  /** Which queue's topology to look up in the environment. */
+  queue?: string | undefined;
+  onEvent?: EventListener | undefined;
+}
+
+/** Looks after delayed, owed and lost tasks. Worker processes do it by themselves; this is for other hosts. */
+export interface Scheduler {
+  /**
+   * Does what is due. Call it every minute, from as many hosts as you like: a lease in the ledger lets one of them work.
+   *
+   * @param options.until wall clock time, in milliseconds since 1970, at which to stop and leave the rest to the next run
+   * @throws TasklaneError `TOPOLOGY_MISSING`, `TOPOLOGY_INVALID`, `PERMISSION_DENIED`, `RESOURCE_MISSING`, `BACKEND_UNAVAILABLE`
+   */
+  run(options?: Pick<RecoverOptions, "until">): Promise<RecoverReport>;
+  /** Lets go of sockets. */
+  close(): Promise<void>;
+}
+
+/** Makes a scheduler. It connects at its first run. */
+export function createScheduler(options: SchedulerOptions = {}): Scheduler {
+  let connecting: Promise<Connection> | undefined;
+  return {
+    async run({ until } = {}) {
+      connecting ??= connect(options.topology, options.queue, options);
+      const connection = await connecting.catch((error: unknown) => {
+        connecting = undefined;
+        throw error;
+      });
+      const services = makeServices({ ...connection, onEvent: options.onEvent });
+      return recover(services, { holder: services.random.token(), until, maxResends: options.maxResends });
+    },
+    async close() {
+      if (connecting !== undefined) (await connecting).backend.close();
+      connecting = undefined;
+    },
+  };
+}
