@@ -122,8 +122,8 @@ async function runWorker(
   signal: AbortSignal | undefined,
 ): Promise<WorkerEnd> {
   const { lanes, concurrency } = options;
-  // A table that is missing or closed to us is told at the start, not at the first task.
-  await services.backend.ledger.readDocument("scheduler");
+  // A table that is missing or closed to us is told at the start, not at the first task. One that does not answer may soon.
+  await services.backend.ledger.readDocument("scheduler").catch(throwPermanent);
   const stop = new AbortController();
   let reason: WorkerEnd["reason"] = "signal";
   const forget = stopOn(stop, signal);
@@ -203,6 +203,10 @@ async function pollLane(
 
 function isPermanent(error: unknown): boolean {
   return TasklaneError.is(error, "PERMISSION_DENIED") || TasklaneError.is(error, "RESOURCE_MISSING");
+}
+
+function throwPermanent(error: unknown): void {
+  if (isPermanent(error)) throw error;
 }
 
 /** Runs the scheduler each minute; a lease in the ledger lets one worker of all do the work. */

@@ -13,8 +13,8 @@ const worker = createWorker({
   onEvent: (event) => journal("events", { ...event, pid: process.pid }),
 });
 
-// Without its supervisor a worker has nobody to stop it.
-process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
+// The process that held the embedded stack is gone, so nothing is left that could be finished.
+process.once("disconnect", () => process.exit(1));
 process.channel?.unref();
 
 await worker.run();

@@ -22,8 +22,11 @@ export type Admission =
       readonly changed: Partial<Envelope>;
     };
 
-/** How long before a slot its message is to come back: SQS delays by whole seconds, and a worker waits for the rest. */
-const SLOT_LEAD_MS = 1_500;
+/**
+ * How long before a slot its message is to come back, at least. SQS rounds delays down to whole seconds, so it is up to a
+ * second more: together never above what a worker waits for, and the delay never rounds down to none.
+ */
+const SLOT_LEAD_MS = EARLY_WAIT_MAX_MS - 1_000;
 
 interface Wanted {
   readonly handler: TaskHandler;

@@ -42,7 +42,9 @@ export class ManualClock implements Clock {
   }
 
   timer(ms: number, callback: () => void): Timer {
-    const timer: Pending = { at: this.#now + Math.max(0, ms), order: this.#order++, callback, live: true };
+    // Whole milliseconds, as the wall clock has them: what is written down from now() has no fractions.
+    const at = this.#now + Math.ceil(Math.max(0, ms));
+    const timer: Pending = { at, order: this.#order++, callback, live: true };
     this.#pending += 1;
     pushHeap(this.#timers, timer, firesBefore);
     return {

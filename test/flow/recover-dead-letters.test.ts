@@ -4,7 +4,7 @@ import { defineTask } from "../../lib/task/define-task.ts";
 import { encodeEnvelope } from "../../lib/task/envelope.ts";
 import { TerminalError } from "../../lib/task/handler-errors.ts";
 import { RECEIVE_LIMIT } from "../../lib/task/limits.ts";
-import type { FlowWorld } from "../support/flow-world.ts";
+import type { FlowWorld, WorldWorker } from "../support/flow-world.ts";
 import { flowWorld } from "../support/flow-world.ts";
 import { depthOf, moveLetters, purge, schedulerOf } from "../support/world-scheduler.ts";
 
@@ -18,8 +18,8 @@ async function wearOut(world: FlowWorld): Promise<void> {
 }
 
 /** A worker that kills every task. */
-function killer(world: FlowWorld): void {
-  world.worker(
+function killer(world: FlowWorld): WorldWorker {
+  return world.worker(
     [
       errand.handle((input) => {
         throw new TerminalError(`number ${input.n} is of no use`);
@@ -65,6 +65,7 @@ describe("a dead letter queue", () => {
     { what: "no envelope at all", body: "not <json>", reason: "UNDECODABLE" },
     { what: "a long text", body: "x".repeat(5_000), reason: "UNDECODABLE" },
     { what: "characters of four bytes", body: "\u{1F600}".repeat(99), reason: "UNDECODABLE" },
+    { what: "characters of three bytes", body: "\u20ac".repeat(198), reason: "UNDECODABLE" },
     {
       what: "another queue's task",
       body: encodeEnvelope({
@@ -190,8 +191,9 @@ describe("a dead letter queue", () => {
   test("F33 a letter lies there for 14 days, and the record outlives it however short its retention", async () => {
     const world = await flowWorld({ ttlLagMs: 0 });
     const scheduler = schedulerOf(world);
-    killer(world);
+    const worker = killer(world);
     const [id = ""] = await dieOf(world, 1);
+    worker.stop();
     const { finishedAt = 0, expiresAt = 0 } = world.record(id);
     expect(expiresAt - finishedAt).toBeGreaterThanOrEqual(19 * DAY_MS);
     await scheduler.runEach(13, DAY_MS);

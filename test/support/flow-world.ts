@@ -174,7 +174,9 @@ export async function flowWorld(options: WorldOptions = {}): Promise<FlowWorld> 
     async until(isSo, within = UNTIL_DEFAULT) {
       const end = clock.now() + parseDuration(within, "argument of until()");
       await nextTurn();
-      while (!isSo()) if (!(await step(end))) throw new Error(`It is not so after ${within}: ${String(isSo)}`);
+      // The last step may be the one that makes it so.
+      while (!isSo())
+        if (!(await step(end)) && !isSo()) throw new Error(`It is not so after ${within}: ${String(isSo)}`);
     },
     async during(work, within = UNTIL_DEFAULT) {
       let over = false;

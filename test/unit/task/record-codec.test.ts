@@ -191,6 +191,20 @@ describe("the size of a record", () => {
     expect(itemBytes(encodeRecord(elsewhere))).toBeLessThanOrEqual(RECORD_MAX_BYTES - 250);
   });
 
+  test("is not taken up by counters of zero, which most records have", () => {
+    const item = encodeRecord({
+      ...largest,
+      attempts: 0,
+      failures: 0,
+      crashes: 0,
+      snoozes: 0,
+      interruptions: 0,
+      resends: 0,
+    });
+    expect(Object.keys(item).filter((name) => ["a", "fl", "cr", "sn", "in", "rs"].includes(name))).toEqual([]);
+    expect(encodePatch(largest.id, { set: { resends: 0, failures: 1 } })).toEqual({ set: { fl: 1 }, remove: ["rs"] });
+  });
+
   test("is a third of a write unit for a plain task on its happy path", () => {
     const plain: TaskRecord = {
       ...pickFields(largest, [
