@@ -12,9 +12,10 @@ export type SlotDecision =
 /**
  * A rate limit over all workers: a reservation-style GCRA (https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm).
  *
- * A bucket hands out slots that lie one interval apart. A slot is good from its time on for `burst` intervals, and for one start.
- * So the starts of any stretch of time come from slots of that stretch and `burst` intervals before it: at most
- * `burst + rate × time`. Idle time is credited by letting the next slot lie up to `burst` intervals in the past.
+ * A bucket hands out slots that lie one interval apart. A slot is good from its time on for `burst - 1` intervals, and for one
+ * start. So the starts of any stretch of time come from slots of that stretch and `burst - 1` intervals before it: never more
+ * than `burst + rate × time`. Idle time is credited by letting the next slot lie that far in the past. A burst of 1 gets one
+ * interval all the same, since no start is ever on the dot: its bound is that of 2.
  * One write reserves slots for a whole batch; a refusal is remembered, so that it costs nothing more.
  */
 export class RateLimiter {
@@ -40,7 +41,7 @@ export class RateLimiter {
       if (refusedUntil > now) return laterAll(count, refusedUntil + RATE_LIMIT_HORIZON_MS);
       this.#refusedUntilMs.delete(bucket);
     }
-    const windowUs = burst * intervalUs;
+    const windowUs = windowOf(burst) * intervalUs;
     const reserved = await this.#ledger.reserve({
       bucket,
       count,
@@ -73,15 +74,20 @@ export function slotAt(limit: RateLimit, slotUs: number): Extract<SlotDecision, 
     kind: "slot",
     slotUs: whole,
     startMs: Math.ceil(whole / 1_000),
-    endMs: Math.floor((whole + burst * intervalUs) / 1_000),
+    endMs: Math.floor((whole + windowOf(burst) * intervalUs) / 1_000),
   };
+}
+
+/** For how many intervals a slot is good. */
+function windowOf(burst: number): number {
+  return Math.max(1, burst - 1);
 }
 
 /** A fast limit is split over several items, each with its share of rate and burst, since one item takes about 1,000 writes a second. */
 function shape(limit: RateLimit): { intervalUs: number; burst: number; shards: number } {
   const perSecond = (limit.limit * 1_000) / limit.perMs;
   const wanted = Math.ceil(perSecond / RATE_LIMIT_SHARD_WRITES_PER_SECOND);
-  const shards = Math.max(1, Math.min(wanted, limit.burst));
+  const shards = Math.max(1, Math.min(wanted, Math.floor(limit.burst / 2)));
   return {
     intervalUs: Math.ceil((limit.perMs * 1_000 * shards) / limit.limit),
     burst: Math.floor(limit.burst / shards),

@@ -14,6 +14,8 @@ export type EnqueueOutcome =
   | { readonly ok: false; readonly error: TasklaneError };
 
 const STORES_AT_ONCE = 8;
+/** How long a task may wait before a duplicate call sends its message once more, in milliseconds. */
+const RESEND_AFTER_MS = 2_000;
 
 /**
  * Takes prepared tasks in: stores what must be stored, writes the records, sends the messages.
@@ -44,7 +46,8 @@ export async function enqueuePrepared(services: Services, tasks: readonly Prepar
     outcomes[place] = outcome;
     if (!outcome.ok) continue;
     services.emit({ type: "enqueued", duplicate: outcome.duplicate, ...markOf(outcome.record) });
-    if (!outcome.duplicate && record.owedAt === undefined) toSend.push({ task, record: outcome.record });
+    if (record.owedAt === undefined && (!outcome.duplicate || mayLackMessage(outcome.record, now)))
+      toSend.push({ task, record: outcome.record });
   }
   await sendOrOwe(services, toSend);
   return outcomes;
@@ -126,6 +129,15 @@ async function sendOrOwe(
     services.emit({ type: "send-owed", error: answer.error.message, ...markOf(record) });
   }
   if (unsent.length > 0) await markOwed(services, unsent);
+}
+
+/**
+ * A task that should have started by now, and whose caller comes again: whoever wrote its record may have died before the
+ * message was sent. Another message does no harm, and spares the wait for the scheduler's pass.
+ */
+function mayLackMessage(record: TaskRecord, now: number): boolean {
+  const waiting = record.state === "queued" && record.attempts === 0 && record.owedAt === undefined;
+  return waiting && now - Math.max(record.createdAt, record.notBefore) > RESEND_AFTER_MS;
 }
 
 /** Asks the scheduler to send these tasks' messages as soon as they are due. */

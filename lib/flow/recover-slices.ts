@@ -100,10 +100,7 @@ async function visitPage(services: Services, run: Run, pass: Pass, ids: readonly
   const due = open.filter((record) => isDue(record, now));
   const old = due.filter((record) => now - record.createdAt >= OLD_MS);
   const lost = due.filter((record) => !old.includes(record) && isLaneEmpty(services, run, record));
-  const sent = [
-    ...(await resend(services, run, old, "retention")),
-    ...(await resend(services, run, lost, "lost")),
-  ];
+  const sent = [...(await resend(services, run, old, "retention")), ...(await resend(services, run, lost, "lost"))];
   const writes: SeenWrite[] = [];
   const isLast = pass === PASSES.at(-1);
   for (const [at, record] of [...old, ...lost].entries()) {
