@@ -1,10 +1,33 @@
 import type { AttemptLogger } from "./flow/attempt-report.ts";
 import type { Clock } from "./ports/clock.ts";
+import type { EventListener, TasklaneEventType } from "./task/events.ts";
 
 /** Writes JSON lines to standard output, one for each attempt and each line that a handler logs. Never a payload or a result. */
 export function jsonLogger(clock: Clock): AttemptLogger {
   return (level, message, fields) => {
     const line = { time: new Date(clock.now()).toISOString(), level, message, ...fields };
     process.stdout.write(`${JSON.stringify(line)}\n`);
+  };
+}
+
+/** Events of the worker itself that belong into its log, with their level; attempts have lines of their own. */
+const LOGGED: Partial<Record<TasklaneEventType, "info" | "warn" | "error">> = {
+  "worker-started": "info",
+  "worker-stopped": "info",
+  "poll-failed": "warn",
+  "scheduler-failed": "warn",
+  "settle-delayed": "warn",
+  "handler-abandoned": "error",
+};
+
+/** Lets a worker say what it is doing, so that one which cannot work is not silent; then the caller's own listener is told. */
+export function logEvents(log: AttemptLogger, onEvent: EventListener | undefined): EventListener {
+  return (event) => {
+    const level = LOGGED[event.type];
+    if (level !== undefined) {
+      const { type, at: _at, ...fields } = event;
+      log(level, type.replaceAll("-", " "), JSON.parse(JSON.stringify(fields)));
+    }
+    onEvent?.(event);
   };
 }

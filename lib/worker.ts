@@ -29,7 +29,7 @@ import {
 } from "./task/limits.ts";
 import type { Topology } from "./task/topology.ts";
 import { deployedLanes } from "./task/topology.ts";
-import { jsonLogger } from "./worker-log.ts";
+import { jsonLogger, logEvents } from "./worker-log.ts";
 
 /** How a worker process behaves. */
 export interface WorkerOptions extends ConnectOptions {
@@ -100,16 +100,18 @@ export function createWorker(options: WorkerOptions): Worker {
   return {
     async run({ signal } = {}) {
       const connection = await connect(options.topology, options.queue, options);
-      const services = makeServices({ ...connection, onEvent: options.onEvent });
+      const log = options.log ?? jsonLogger(connection.clock);
+      const services = makeServices({ ...connection, onEvent: logEvents(log, options.onEvent) });
       const lanes = deployedLanes(services.backend.topology).filter((lane) => (options.lanes ?? LANES).includes(lane));
       if (lanes.length === 0) refuse("The worker has no lane to poll", options.lanes, "a lane that is deployed");
-      return runWorker(services, { ...options, handlers, times, graceMs, concurrency, lanes }, signal);
+      return runWorker(services, { ...options, log, handlers, times, graceMs, concurrency, lanes }, signal);
     },
   };
 }
 
-interface SettledOptions extends Omit<WorkerOptions, "handlers" | "lanes" | "concurrency"> {
+interface SettledOptions extends Omit<WorkerOptions, "handlers" | "lanes" | "concurrency" | "log"> {
   readonly handlers: ReadonlyMap<string, TaskHandler>;
+  readonly log: AttemptLogger;
   readonly times: LeaseTimes;
   readonly graceMs: number;
   readonly concurrency: number;
@@ -135,7 +137,7 @@ async function runWorker(
     lanes,
     concurrency,
     times: options.times,
-    log: options.log ?? jsonLogger(services.clock),
+    log: options.log,
     worker: name,
     enqueue: (parent) => producer.childOf(parent),
     traced: withinTrace,

@@ -41,7 +41,7 @@ const PARTS: readonly Layer[] = [
     packages: [NODE],
   },
   { name: "scheduler.ts", sees: ["task", "ports", "flow", "connect.ts"], packages: [] },
-  { name: "worker-log.ts", sees: ["ports", "flow"], packages: [NODE] },
+  { name: "worker-log.ts", sees: ["task", "ports", "flow"], packages: [NODE] },
   {
     name: "worker.ts",
     sees: ["task", "ports", "flow", "control", "connect.ts", "worker-log.ts"],

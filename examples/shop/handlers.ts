@@ -14,7 +14,7 @@ import { makeThumbnail as resizePhoto } from "./thumbnail.ts";
 const chargeCardHandler = chargeCard.handle(async (order, ctx) => {
   journalStart(ctx);
   const { grossCents } = orderTotals(order);
-  // The order's own id and not `ctx.idempotencyKey`: that one changes with a redrive, and a redrive must not charge again.
+  // The order's own id: the supplier's books then name the order. `ctx.idempotencyKey` would do as well; a redrive keeps it.
   const request = { idempotencyKey: order.id, cents: grossCents, cardToken: order.cardToken };
   const { chargeId } = await chargeCardAtSupplier(request, ctx.signal);
   // Enqueued before this task is settled: a crash in between runs this again, and the key makes it one invoice.

@@ -26,8 +26,8 @@ export const NOT_TAKEN: string = `attribute_not_exists(#${partition}) OR #${expi
 /** Its time has come, and nobody runs it. */
 export const DUE: string = `#${state} = :queued AND #${notBefore} <= :now`;
 
-/** The slot of the rate limit was not used by the last claim: each is good once. */
-export const SLOT_UNUSED: string = `(attribute_not_exists(#${slot}) OR #${slot} <> :${slot})`;
+/** The slot of the rate limit is later than the last claim's: each is good once, also if a copy of an older message brings it again. */
+export const SLOT_UNUSED: string = `(attribute_not_exists(#${slot}) OR #${slot} < :${slot})`;
 
 /** The lease that was seen ran out, by more than clocks may differ, and nobody took it over since. */
 export const LEASE_OVER: string = `#${state} = :running AND #${fence} = :seenFence AND #${leaseUntil} < :leaseEnd`;

@@ -9,13 +9,19 @@ export type SlotDecision =
   /** No slot within the horizon; the bucket has one again from about then on. */
   | { readonly kind: "later"; readonly nextMs: number };
 
+/** A slot is good for at least so long, in microseconds: a shorter one would be over before a worker's timer comes. */
+const WINDOW_MIN_US = 10_000;
+/** The oldest slot that is handed out stays good for so long, in microseconds: the claim has to come in between. */
+const CLAIM_TIME_US = 250_000;
+/** The same where a slot is good for a short time only. */
+const CLAIM_TIME_MIN_US = 50_000;
+
 /**
  * A rate limit over all workers: a reservation-style GCRA (https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm).
  *
  * A bucket hands out slots that lie one interval apart. A slot is good from its time on for `burst - 1` intervals, and for one
  * start. So the starts of any stretch of time come from slots of that stretch and `burst - 1` intervals before it: never more
- * than `burst + rate × time`. Idle time is credited by letting the next slot lie that far in the past. A burst of 1 gets one
- * interval all the same, since no start is ever on the dot: its bound is that of 2.
+ * than `burst + rate × time`. Idle time is credited by letting the next slot lie that far in the past.
  * One write reserves slots for a whole batch; a refusal is remembered, so that it costs nothing more.
  */
 export class RateLimiter {
@@ -30,9 +36,14 @@ export class RateLimiter {
     this.#random = random;
   }
 
-  /** Reserves slots for so many starts under one key, in one write. @throws TasklaneError */
-  async reserve(limit: RateLimit, key: string, count: number): Promise<SlotDecision[]> {
-    const { intervalUs, burst, shards } = shape(limit);
+  /**
+   * Reserves slots for so many starts under one key, in one write.
+   *
+   * @param fromMs nothing of it starts before: the slots are still good then. Default now
+   * @throws TasklaneError
+   */
+  async reserve(limit: RateLimit, key: string, count: number, fromMs?: number): Promise<SlotDecision[]> {
+    const { intervalUs, windowUs, shards } = shape(limit);
     const shard = shards === 1 ? "" : `#${Math.floor(this.#random.next() * shards)}`;
     const bucket = `${limit.name}${shard}#${key}`;
     const now = this.#clock.now();
@@ -41,14 +52,18 @@ export class RateLimiter {
       if (refusedUntil > now) return laterAll(count, refusedUntil + RATE_LIMIT_HORIZON_MS);
       this.#refusedUntilMs.delete(bucket);
     }
-    const windowUs = windowOf(burst) * intervalUs;
+    const fromUs = Math.max(now, fromMs ?? now) * 1_000;
+    const claimTimeUs = Math.max(
+      CLAIM_TIME_MIN_US,
+      Math.min(windowUs, intervalUs),
+      Math.min(windowUs / 2, CLAIM_TIME_US),
+    );
     const reserved = await this.#ledger.reserve({
       bucket,
       count,
       nowUs: now * 1_000,
       intervalUs,
-      // The oldest credited slot is good for a little longer than it takes to claim, or half of its life if that is short.
-      floorUs: now * 1_000 - windowUs + Math.max(intervalUs, Math.min(windowUs / 2, 250_000)),
+      floorUs: Math.ceil(fromUs - windowUs + claimTimeUs),
       horizonUs: (now + RATE_LIMIT_HORIZON_MS) * 1_000,
       expiresAt: now + 2 * RATE_LIMIT_HORIZON_MS + windowUs / 1_000,
     });
@@ -68,31 +83,32 @@ export class RateLimiter {
 
 /** The stretch of time in which a slot is good. */
 export function slotAt(limit: RateLimit, slotUs: number): Extract<SlotDecision, { kind: "slot" }> {
-  const { intervalUs, burst } = shape(limit);
+  const { windowUs } = shape(limit);
   const whole = Math.ceil(slotUs);
   return {
     kind: "slot",
     slotUs: whole,
     startMs: Math.ceil(whole / 1_000),
-    endMs: Math.floor((whole + windowOf(burst) * intervalUs) / 1_000),
+    endMs: Math.floor((whole + windowUs) / 1_000),
   };
 }
 
-/** For how many intervals a slot is good. */
-function windowOf(burst: number): number {
-  return Math.max(1, burst - 1);
-}
-
-/** A fast limit is split over several items, each with its share of rate and burst, since one item takes about 1,000 writes a second. */
-function shape(limit: RateLimit): { intervalUs: number; burst: number; shards: number } {
+/**
+ * A fast limit is split over several items, each with its share of rate and burst, since one item takes about 1,000 writes a second.
+ *
+ * With a burst of 1, `burst - 1` intervals are no time to start in, and with a small burst of a fast limit next to none. Such
+ * slots are good for longer, and lie further apart by that time over `burst`: the promise holds, at a somewhat lower rate.
+ */
+function shape(limit: RateLimit): { intervalUs: number; windowUs: number; shards: number } {
   const perSecond = (limit.limit * 1_000) / limit.perMs;
   const wanted = Math.ceil(perSecond / RATE_LIMIT_SHARD_WRITES_PER_SECOND);
   const shards = Math.max(1, Math.min(wanted, Math.floor(limit.burst / 2)));
-  return {
-    intervalUs: Math.ceil((limit.perMs * 1_000 * shards) / limit.limit),
-    burst: Math.floor(limit.burst / shards),
-    shards,
-  };
+  const burst = Math.floor(limit.burst / shards);
+  const evenUs = Math.ceil((limit.perMs * 1_000 * shards) / limit.limit);
+  const leastUs = Math.ceil(Math.max(WINDOW_MIN_US, Math.min(evenUs / 4, 100_000), Math.min(evenUs / 10, 500_000)));
+  const windowUs = Math.max((burst - 1) * evenUs, leastUs);
+  const intervalUs = evenUs + Math.ceil((windowUs - (burst - 1) * evenUs) / burst);
+  return { intervalUs, windowUs, shards };
 }
 
 function laterAll(count: number, nextMs: number): SlotDecision[] {

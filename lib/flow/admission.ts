@@ -13,8 +13,8 @@ export type StartWindow = Extract<SlotDecision, { kind: "slot" }>;
 
 /** Whether a candidate may be claimed now. */
 export type Admission =
-  /** Start it at `startMs`, and within the window if there is one. */
-  | { readonly kind: "start"; readonly startMs: number; readonly window: StartWindow | undefined }
+  /** Claim it at `claimMs`, and start it within the window if there is one. */
+  | { readonly kind: "start"; readonly claimMs: number; readonly window: StartWindow | undefined }
   | {
       readonly kind: "put-back";
       readonly delayMs: number;
@@ -27,6 +27,9 @@ export type Admission =
  * second more: together never above what a worker waits for, and the delay never rounds down to none.
  */
 const SLOT_LEAD_MS = EARLY_WAIT_MAX_MS - 1_000;
+
+/** Claims so long before a slot, in milliseconds, so that the start itself can be on time. */
+const CLAIM_LEAD_MS = 500;
 
 interface Wanted {
   readonly handler: TaskHandler;
@@ -51,34 +54,38 @@ export class Admissions {
   async admit(candidates: readonly Wanted[]): Promise<Admission[]> {
     const now = this.#services.clock.now();
     const admissions: Admission[] = candidates.map(({ envelope }) => admitTime(envelope, now));
-    const buckets = new Map<string, { limit: RateLimit; key: string; places: number[] }>();
+    const buckets = new Map<string, { limit: RateLimit; key: string; places: number[]; fromMs: number }>();
     for (const [place, candidate] of candidates.entries()) {
       const limit = candidate.handler.definition.rateLimit;
-      if (limit === undefined || admissions[place]?.kind !== "start") continue;
+      const timely = admissions[place];
+      if (limit === undefined || timely?.kind !== "start") continue;
       // Its lifetime is over: it is claimed to be ended, and never started.
       if (now > candidate.envelope.dueAt + candidate.handler.definition.maxLifetimeMs) continue;
-      const held = heldSlot(limit, candidate.envelope, now);
+      const held = heldSlot(limit, candidate.envelope, now, timely.claimMs);
       if (held !== undefined) {
         admissions[place] = held;
         continue;
       }
       const key = await this.#keyOf(candidate);
-      const bucket = buckets.get(`${limit.name}#${key}`) ?? { limit, key, places: [] };
+      const bucket = buckets.get(`${limit.name}#${key}`) ?? { limit, key, places: [], fromMs: 0 };
       bucket.places.push(place);
+      bucket.fromMs = Math.max(bucket.fromMs, timely.claimMs);
       buckets.set(`${limit.name}#${key}`, bucket);
     }
-    for (const { limit, key, places } of buckets.values()) {
-      const decisions = await this.#limiter.reserve(limit, key, places.length);
+    for (const { limit, key, places, fromMs } of buckets.values()) {
+      const decisions = await this.#limiter.reserve(limit, key, places.length, fromMs);
       for (const [at, decision] of decisions.entries()) {
         const place = places[at];
-        if (place !== undefined) admissions[place] = this.#apply(decision, this.#services.clock.now());
+        const timely = place === undefined ? undefined : admissions[place];
+        if (place !== undefined && timely?.kind === "start")
+          admissions[place] = this.#apply(decision, this.#services.clock.now(), timely.claimMs);
       }
     }
     return admissions;
   }
 
-  #apply(decision: SlotDecision, now: number): Admission {
-    if (decision.kind === "slot") return withSlot(decision, now);
+  #apply(decision: SlotDecision, now: number, earliestMs: number): Admission {
+    if (decision.kind === "slot") return withSlot(decision, now, earliestMs);
     // Spread over the time in which the bucket may have slots again, so that a crowd does not come back at once.
     const spanMs = Math.min(SQS_DELAY_MAX_MS, Math.max(10_000, 2 * (decision.nextMs - now)));
     const delayMs = spanMs * (0.25 + 0.75 * this.#services.random.next());
@@ -109,20 +116,22 @@ export class Admissions {
 
 function admitTime(envelope: Envelope, now: number): Admission {
   const earlyMs = (envelope.notBefore ?? 0) - now;
-  if (earlyMs <= EARLY_WAIT_MAX_MS) return { kind: "start", startMs: now + Math.max(0, earlyMs), window: undefined };
+  if (earlyMs <= EARLY_WAIT_MAX_MS) return { kind: "start", claimMs: now + Math.max(0, earlyMs), window: undefined };
   return { kind: "put-back", delayMs: earlyMs, reason: "early", changed: {} };
 }
 
 /** A slot that came with the message, while it is good. */
-function heldSlot(limit: RateLimit, envelope: Envelope, now: number): Admission | undefined {
+function heldSlot(limit: RateLimit, envelope: Envelope, now: number, earliestMs: number): Admission | undefined {
   if (envelope.slotUs === undefined) return undefined;
   const window = slotAt(limit, envelope.slotUs);
-  return now < window.endMs ? withSlot(window, now) : undefined;
+  return earliestMs < window.endMs ? withSlot(window, now, earliestMs) : undefined;
 }
 
-function withSlot(window: StartWindow, now: number): Admission {
+function withSlot(window: StartWindow, now: number, earliestMs: number): Admission {
   const waitMs = window.startMs - now;
-  if (waitMs <= EARLY_WAIT_MAX_MS) return { kind: "start", startMs: now + Math.max(0, waitMs), window };
+  // The claim comes before the slot, but never before the task's own time.
+  if (waitMs <= EARLY_WAIT_MAX_MS)
+    return { kind: "start", claimMs: Math.max(earliestMs, window.startMs - CLAIM_LEAD_MS), window };
   const delayMs = Math.max(0, waitMs - SLOT_LEAD_MS);
   return { kind: "put-back", delayMs, reason: "rate-limit", changed: { slotUs: window.slotUs } };
 }

@@ -151,11 +151,13 @@ export class RunningAttempt {
 
   /** Starts within the slot and never before it; a slot that is over is forfeited. */
   async #waitForSlot(): Promise<Outcome | undefined> {
-    if (this.#window === undefined) return undefined;
     const { clock } = this.#host.services;
-    for (let waitMs = this.#window.startMs - clock.now(); waitMs > 0; waitMs = this.#window.startMs - clock.now())
+    if (this.#window === undefined && this.#handler.definition.rateLimit === undefined) return undefined;
+    // Without a slot nothing that has a limit starts: a message may have named a time at which its task would be over.
+    const { startMs, endMs } = this.#window ?? { startMs: 0, endMs: 0 };
+    for (let waitMs = startMs - clock.now(); waitMs > 0; waitMs = startMs - clock.now())
       await new Promise<void>((resolve) => clock.timer(waitMs, resolve));
-    if (clock.now() < this.#window.endMs) return undefined;
+    if (clock.now() < endMs) return undefined;
     this.#host.services.emit({ type: "deferred", reason: "rate-limit", delayMs: 0, ...markOf(this.#record) });
     return {
       kind: "deferred",

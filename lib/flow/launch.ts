@@ -1,4 +1,4 @@
-import type { Claim, WriteOutcome } from "../ports/ledger.ts";
+import type { Claim, Ledger, WriteOutcome } from "../ports/ledger.ts";
 import { sleep } from "../ports/clock.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import { TasklaneError } from "../task/errors.ts";
@@ -40,9 +40,6 @@ interface Admitted {
   readonly admission: Extract<Admission, { kind: "start" }>;
 }
 
-/** Claims so long before a slot, in milliseconds, so that the start itself can be on time. */
-const CLAIM_LEAD_MS = 500;
-
 /** Takes candidates that have a worker's slot from admission over the claim to the end of their attempt, or back to the queue. */
 export class Launcher {
   /** Attempts that are under way. */
@@ -69,13 +66,12 @@ export class Launcher {
       for (const candidate of batch) this.#host.finish(candidate, this.#conclude(candidate, verdict, undefined, false));
       return;
     }
-    const claimFrom = this.#services.clock.now() + CLAIM_LEAD_MS;
     const now: Admitted[] = [];
     for (const [place, admission] of admissions.entries()) {
       const candidate = batch[place];
       if (candidate === undefined) continue;
       if (admission.kind === "put-back") this.#host.finish(candidate, this.#putBackThrottled(candidate, admission));
-      else if (isDue(admission, claimFrom)) now.push({ candidate, admission });
+      else if (admission.claimMs <= this.#services.clock.now()) now.push({ candidate, admission });
       else this.#host.finish(candidate, this.#claimLater({ candidate, admission }));
     }
     if (now.length > 0) await this.#claimNow(now);
@@ -92,25 +88,30 @@ export class Launcher {
       this.#host.finish(candidate, this.#conclude(candidate, verdicts[place], admission.window, false));
   }
 
-  /** Takes a suspect over and runs it; the runner sees to it that nothing else runs. */
+  /**
+   * Takes a suspect over and runs it; the runner sees to it that nothing else runs. Its turn comes at a time that nobody
+   * planned, so it is admitted once more: a takeover is a start like any other to its rate limit.
+   */
   async takeOver(candidate: Waiting, record: TaskRecord): Promise<void> {
-    const [verdict] = await this.#claim([candidate], record.fence);
-    await this.#conclude(candidate, verdict, undefined, true);
+    let admission: Admission | undefined;
+    try {
+      [admission] = await this.#admissions.admit([candidate]);
+    } catch (error) {
+      return this.#conclude(candidate, { kind: "leave", error: asError(error) }, undefined, true);
+    }
+    if (admission?.kind === "start") return this.#claimLater({ candidate, admission }, record.fence);
+    if (admission?.kind === "put-back")
+      return this.#putBackThrottled(candidate, { ...admission, changed: { ...admission.changed, passedOver: true } });
   }
 
-  async #claimLater({ candidate, admission }: Admitted): Promise<void> {
+  async #claimLater({ candidate, admission }: Admitted, takeoverFence?: number): Promise<void> {
     const { clock } = this.#services;
-    const leadMs = admission.window === undefined ? 0 : CLAIM_LEAD_MS;
-    for (
-      let waitMs = admission.startMs - leadMs - clock.now();
-      waitMs > 0;
-      waitMs = admission.startMs - leadMs - clock.now()
-    ) {
+    for (let waitMs = admission.claimMs - clock.now(); waitMs > 0; waitMs = admission.claimMs - clock.now()) {
       await sleep(clock, waitMs, this.#host.stop);
       if (this.#host.stop.aborted) return this.#release(candidate);
     }
-    const [verdict] = await this.#claim([candidate], undefined, [admission.window]);
-    await this.#conclude(candidate, verdict, admission.window, false);
+    const [verdict] = await this.#claim([candidate], takeoverFence, [admission.window]);
+    await this.#conclude(candidate, verdict, admission.window, takeoverFence !== undefined);
   }
 
   async #claim(
@@ -132,12 +133,10 @@ export class Launcher {
         takeover: takeoverFence === undefined ? undefined : { fence: takeoverFence, endedBefore: now - skewMs },
       }),
     );
-    const outcomes = await backend.ledger.claimMany(claims);
+    const outcomes = await claimOrAsk(backend.ledger, claims);
     const failed = outcomes.some((outcome) => outcome.kind === "failed");
     this.claimTroubles = failed ? this.claimTroubles + 1 : 0;
-    return outcomes.map((outcome: WriteOutcome, place) =>
-      judgeClaim(outcome, claims[place]?.messageId ?? "", clock.now(), skewMs),
-    );
+    return outcomes.map((outcome, place) => judgeClaim(outcome, claims[place]?.messageId ?? "", clock.now(), skewMs));
   }
 
   async #conclude(
@@ -170,14 +169,14 @@ export class Launcher {
       case "hide":
         return this.#host.dispose(delivery, { kind: "release", visibilityMs: verdict.forMs });
       case "early":
-        return this.#concludeEarly(candidate, verdict.record);
+        return this.#concludeEarly(candidate, verdict.record, window);
       case "again":
         return this.#putBack(candidate, 1_000 * this.#services.random.next(), {
           slotUs: undefined,
           notBefore: undefined,
         });
       case "suspect":
-        return this.#concludeSuspect(candidate, verdict.record);
+        return this.#concludeSuspect(candidate, verdict.record, window);
       case "send-letter": {
         const sent = await sendDeadLetter(this.#services, verdict.record).catch(() => false);
         return this.#host.dispose(delivery, sent ? { kind: "acknowledge" } : { kind: "release", visibilityMs: 5_000 });
@@ -186,17 +185,21 @@ export class Launcher {
   }
 
   /** A copy of a message that was sent before the task was put off. */
-  async #concludeEarly(candidate: Waiting, record: TaskRecord): Promise<void> {
+  async #concludeEarly(candidate: Waiting, record: TaskRecord, window: StartWindow | undefined): Promise<void> {
     const earlyMs = record.notBefore - this.#services.clock.now();
     // The scheduler sends a far task's message: this copy is not needed.
     if (earlyMs > SQS_DELAY_MAX_MS && record.owedAt !== undefined)
       return this.#host.dispose(candidate.delivery, { kind: "acknowledge" });
-    if (earlyMs > EARLY_WAIT_MAX_MS) return this.#putBack(candidate, earlyMs, { notBefore: record.notBefore });
-    return this.#claimLater({ candidate, admission: { kind: "start", startMs: record.notBefore, window: undefined } });
+    const missed = window !== undefined && window.endMs <= record.notBefore;
+    if (earlyMs > EARLY_WAIT_MAX_MS || missed)
+      return this.#putBack(candidate, earlyMs, { notBefore: record.notBefore, slotUs: undefined });
+    return this.#claimLater({ candidate, admission: { kind: "start", claimMs: record.notBefore, window } });
   }
 
-  async #concludeSuspect(candidate: Waiting, record: TaskRecord): Promise<void> {
-    if (this.#host.keepSuspect({ ...candidate, copies: [] }, record)) return;
+  async #concludeSuspect(candidate: Waiting, record: TaskRecord, window: StartWindow | undefined): Promise<void> {
+    // The claim was refused, so its slot was not used: it may still be good when the suspect's turn comes.
+    const envelope = { ...candidate.envelope, slotUs: window?.slotUs ?? candidate.envelope.slotUs };
+    if (this.#host.keepSuspect({ ...candidate, envelope, copies: [] }, record)) return;
     const delayMs = 1_000 + this.#host.times.leaseMs * this.#services.random.next();
     this.#services.emit({ type: "deferred", reason: "suspect", delayMs, ...markOf(candidate) });
     return this.#putBack(candidate, delayMs, { passedOver: true, notBefore: undefined });
@@ -225,13 +228,21 @@ export class Launcher {
   }
 }
 
-function markOf({ envelope, delivery }: Waiting): TaskMark {
-  return { taskId: envelope.id, task: envelope.task, lane: delivery.lane };
+/**
+ * Claims, and asks once more where no answer came: by its owner a claim that was written is recognised as ours, which would
+ * otherwise look like a crash once its lease is over.
+ */
+async function claimOrAsk(ledger: Ledger, claims: readonly Claim[]): Promise<WriteOutcome[]> {
+  const outcomes = await ledger.claimMany(claims);
+  const open = [...outcomes.keys()].filter((place) => outcomes[place]?.kind === "failed");
+  if (open.length === 0) return outcomes;
+  const answers = await ledger.claimMany(open.flatMap((place) => claims[place] ?? []));
+  for (const [at, answer] of answers.entries()) outcomes[open[at] ?? 0] = answer;
+  return outcomes;
 }
 
-function isDue(admission: Extract<Admission, { kind: "start" }>, claimFrom: number): boolean {
-  const leadMs = admission.window === undefined ? CLAIM_LEAD_MS : 0;
-  return admission.startMs <= claimFrom - leadMs;
+function markOf({ envelope, delivery }: Waiting): TaskMark {
+  return { taskId: envelope.id, task: envelope.task, lane: delivery.lane };
 }
 
 function asError(error: unknown): TasklaneError {

@@ -5,6 +5,7 @@ import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
 import { carrierOf } from "../task/topology.ts";
 import { buryQueued } from "./dead-letter.ts";
+import { expireLate } from "./expire.ts";
 import type { Run } from "./recover.ts";
 import type { Services } from "./services.ts";
 import { markOf } from "./services.ts";
@@ -46,10 +47,8 @@ export async function payOwed(services: Services, run: Run): Promise<void> {
 async function payPage(services: Services, run: Run, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
   const now = services.clock.now();
-  const records = await services.backend.ledger.readMany(ids);
-  const due = records.flatMap((record) =>
-    record === undefined ? [] : [{ record, plan: planOwed(record, now, isLaneEmpty(services, run, record)) }],
-  );
+  const records = await expireLate(services, await services.backend.ledger.readMany(ids));
+  const due = records.map((record) => ({ record, plan: planOwed(record, now, isLaneEmpty(services, run, record)) }));
   run.owed += due.length;
   for (const { record, plan } of due)
     if (plan.kind === "bury") {

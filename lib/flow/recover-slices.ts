@@ -4,6 +4,7 @@ import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
 import { mapBounded } from "./bounded.ts";
+import { expireLate } from "./expire.ts";
 import type { Run } from "./recover.ts";
 import { isLaneEmpty, OLD_MS, PATIENCE_MS, resend } from "./recover-owed.ts";
 import type { Services } from "./services.ts";
@@ -95,8 +96,8 @@ async function visitPage(services: Services, run: Run, pass: Pass, ids: readonly
   const { ledger } = services.backend;
   run.visited += ids.length;
   // Tasks this old are rarely written to: an eventually consistent read is good enough to look, and costs half.
-  const records = await ledger.readMany(ids, { eventually: true });
-  const open = records.filter((record): record is TaskRecord => record !== undefined && isLeftOver(record, now));
+  const records = await expireLate(services, await ledger.readMany(ids, { eventually: true }));
+  const open = records.filter((record) => isLeftOver(record, now));
   const due = open.filter((record) => isDue(record, now));
   const old = due.filter((record) => now - record.createdAt >= OLD_MS);
   const lost = due.filter((record) => !old.includes(record) && isLaneEmpty(services, run, record));

@@ -4,7 +4,7 @@ import type { AnyTask } from "../task/define-task.ts";
 import type { ErrorCode } from "../task/errors.ts";
 import { itemBytes } from "../task/item-size.ts";
 import { utf8Bytes } from "../task/json.ts";
-import { DLQ_RETENTION_MS, PAYLOAD_MARGIN_MS, QUEUE_RETENTION_MS, RECORD_MAX_BYTES } from "../task/limits.ts";
+import { DLQ_RETENTION_MS, PAYLOAD_MARGIN_MS, RECORD_MAX_BYTES } from "../task/limits.ts";
 import type { Failure, Outcome } from "../task/outcome.ts";
 import { shorten } from "../task/outcome.ts";
 import { lifeClassFor } from "../task/payload-ref.ts";
@@ -13,6 +13,7 @@ import { applyPatch } from "../task/record.ts";
 import type { OptionalField, RecordPatch, TaskRecord } from "../task/record.ts";
 import type { TaskState } from "../task/states.ts";
 import type { AttemptEntry } from "../task/task-ref.ts";
+import { retentionOf } from "./expire.ts";
 import { deadRetentionMs, RECORD_MESSAGE_MAX_CHARS } from "./dead-letter.ts";
 import { noteAttempt } from "./history.ts";
 import { placePayload, storeOutput } from "./payload.ts";
@@ -36,7 +37,6 @@ export interface Settlement {
 const LEASE_FIELDS: readonly OptionalField[] = ["leaseUntil"];
 /** Fields that only a task which is not final has. */
 const LIVE_FIELDS: readonly OptionalField[] = ["leaseUntil", "owedAt", "cancelRequested"];
-const DAY_MS = 86_400_000;
 
 /**
  * Decides what an outcome does: a pure function of the record as claimed, the worker's definition, the time and chance.
@@ -86,12 +86,13 @@ function end(
   failure: Failure | undefined,
   set: Partial<TaskRecord>,
 ): Settlement {
-  // A message that is still under way must find the record: it is kept longer than any message.
-  const keepMs = Math.max(record.retentionMs, QUEUE_RETENTION_MS + DAY_MS);
   const message = failure === undefined ? {} : { message: shorten(failure.message, RECORD_MESSAGE_MAX_CHARS) };
   return {
     state,
-    patch: { set: { ...set, ...message, state, finishedAt: now, expiresAt: now + keepMs }, remove: LIVE_FIELDS },
+    patch: {
+      set: { ...set, ...message, state, finishedAt: now, expiresAt: now + retentionOf(record) },
+      remove: LIVE_FIELDS,
+    },
     next: "acknowledge",
     note: undefined,
     failure,

@@ -3,7 +3,7 @@ import type { AnyTask, TaskOutput } from "../task/define-task.ts";
 import { formatDuration, parseDuration } from "../task/duration.ts";
 import { InputInvalidError, TasklaneError } from "../task/errors.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../task/json.ts";
-import { PAYLOAD_MAX_BYTES, QUEUE_RETENTION_MS } from "../task/limits.ts";
+import { PAYLOAD_MAX_BYTES } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
 import { describeIssues, validate } from "../task/standard-schema.ts";
@@ -11,6 +11,7 @@ import { isFinal } from "../task/states.ts";
 import type { TaskState } from "../task/states.ts";
 import type { ResultOptions, TaskDetails, TaskRef } from "../task/task-ref.ts";
 import { readMeta } from "./dead-letter.ts";
+import { retentionOf } from "./expire.ts";
 import { readHistory } from "./history.ts";
 import { checkSize, loadOutput } from "./payload.ts";
 import { redriveTask } from "./redrive.ts";
@@ -19,7 +20,6 @@ import type { Services } from "./services.ts";
 const POLL_FIRST_MS = 100;
 const POLL_FACTOR = 1.6;
 const POLL_MAX_MS = 5_000;
-const DAY_MS = 86_400_000;
 
 /** What acts on tasks: services that may not be connected yet. */
 export type Connected = Services | (() => Promise<Services>);
@@ -128,7 +128,6 @@ async function cancelTask(services: Services, id: string, reason: string): Promi
     if (isFinal(record.state))
       throw new TasklaneError("CANCEL_REFUSED", { what: `Task ${id} has ended already`, received: record.state });
     const now = services.clock.now();
-    const keepMs = Math.max(record.retentionMs, QUEUE_RETENTION_MS + DAY_MS);
     const message = reason.slice(0, 100);
     const patch =
       record.state === "running"
@@ -139,7 +138,7 @@ async function cancelTask(services: Services, id: string, reason: string): Promi
               reason: "CANCELLED" as const,
               message,
               finishedAt: now,
-              expiresAt: now + keepMs,
+              expiresAt: now + retentionOf(record),
             },
             remove: ["owedAt" as const, "cancelRequested" as const],
           };

@@ -13,13 +13,13 @@ export function canRecord(stored: TaskRecord | undefined, now: number): boolean 
 }
 
 /**
- * A claim takes a queued task whose time has come, under a slot of its rate limit that the last claim did not use; or a running
- * one whose lease is over.
+ * A claim takes a queued task whose time has come, under a slot of its rate limit that is later than the last claim's; or a
+ * running one whose lease is over.
  */
 export function canClaim(stored: TaskRecord, claim: Claim): boolean {
   const { now, slotUs, takeover } = claim;
   if (takeover === undefined)
-    return stored.state === "queued" && stored.notBefore <= now && (slotUs === undefined || stored.slotUs !== slotUs);
+    return stored.state === "queued" && stored.notBefore <= now && (slotUs === undefined || (stored.slotUs ?? 0) < slotUs);
   const { leaseUntil = Number.POSITIVE_INFINITY } = stored;
   return stored.state === "running" && stored.fence === takeover.fence && leaseUntil < takeover.endedBefore;
 }

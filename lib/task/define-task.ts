@@ -42,13 +42,16 @@ export interface TaskOptions<I extends AnySchema, O extends AnySchema | undefine
   maxCrashes?: number | undefined;
   /** Bounds retries, snoozes and deferrals together, from when the task was first due. Default `"14d"`. */
   maxLifetime?: Duration | undefined;
-  /** Aborts `ctx.signal` and fails the attempt. Default `"30s"`. */
+  /** Aborts `ctx.signal` and fails the attempt, unless the handler still returns within the five seconds after. Default `"30s"`. */
   timeout?: Duration | undefined;
   /** Bounds how often handlers start, over all workers. Default: none. */
   rateLimit?: RateLimit | undefined;
   /** Splits the rate limit: each key has a bucket of its own. Default: one bucket for all. */
   rateLimitKey?(input: StandardSchemaV1.InferInput<I>): string;
-  /** How long the record is kept after the final state, and so how long an idempotency key stays taken. Default `"14d"`. */
+  /**
+   * How long the record is kept after the final state, and so how long an idempotency key stays taken. Default `"14d"`; in
+   * effect at least 5 days, since a late message must find the record, and 19 for a dead task, whose copy may lie in a dead letter queue.
+   */
   retention?: Duration | undefined;
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import type { TaskDetails } from "../../lib/index.ts";
+import type { EnqueuedTask } from "../../lib/index.ts";
 import { LEASE_MS, setStage, until } from "./stage.ts";
-import { gated, overflow, pill } from "./tasks.ts";
+import { gated, overflow, pill, work } from "./tasks.ts";
 import { startsOf } from "./verdict.ts";
 
 const NEIGHBOURS = 5;
@@ -23,7 +23,16 @@ test.for(["abort", "loop"] as const)(
     fleet.start(0);
     await until(() => startsOf(effects.lines(), swallowed.id).length > 0, "the pill's start", { withinMs: 15_000 });
     fleet.start(1);
-    const tasks = await stage.settled(NEIGHBOURS + 1, 60_000);
+    // Other work comes in all the time, so that there is somebody whom the pill could take along.
+    await until(() => fleet.exits.length > 0, "the first victim", { withinMs: 15_000 });
+    const others: EnqueuedTask[] = [];
+    const isDead = async (): Promise<boolean> => {
+      for (let count = 0; count < 2; count++)
+        others.push(await client.enqueue(work, { stepsMs: [200, 200, 200], plan: [] }));
+      return (await swallowed.get()).state === "dead";
+    };
+    await until(isDead, "the pill's end", { withinMs: 60_000, everyMs: 250 });
+    const tasks = await stage.settled(1 + NEIGHBOURS + others.length, 30_000);
 
     expect(tasks.get(swallowed.id)).toMatchObject({
       state: "dead",
@@ -39,9 +48,12 @@ test.for(["abort", "loop"] as const)(
       expect(tasks.get(id)).toMatchObject({ state: "succeeded", crashes: 1, attempts: 2 });
       expect(startsOf(effects.lines(), id)[0]?.pid).toBe(pillStarts[0]?.pid);
     }
-    const details: TaskDetails = await client.task(pill, swallowed.id).get();
-    expect(details.history?.map(({ outcome }) => outcome)).toContain("crash");
-    // Nobody else had to go: the pill was alone from its second start on.
+    // From its second start on the pill was alone.
+    for (const { id } of others) expect(tasks.get(id)).toMatchObject({ state: "succeeded", crashes: 0, attempts: 1 });
+    const { history } = await swallowed.get();
+    expect(history?.map(({ outcome }) => outcome)).toContain("crash");
+    // Nobody else had to go.
+    await until(() => fleet.exits.length >= pill.maxCrashes, "the last victim's end", { withinMs: 10_000 });
     expect(fleet.exits.map(({ pid }) => pid)).toEqual(pillStarts.map(({ pid }) => pid));
   },
 );

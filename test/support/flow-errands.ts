@@ -4,19 +4,18 @@ import type { TaskHandler } from "../../lib/task/define-task.ts";
 import { defineTask } from "../../lib/task/define-task.ts";
 import { EnqueueUnknownError, TasklaneError } from "../../lib/task/errors.ts";
 import { SnoozeError, TerminalError } from "../../lib/task/handler-errors.ts";
+import { isFinal } from "../../lib/task/states.ts";
 import type { TaskState } from "../../lib/task/states.ts";
-import type { EnqueueOptions } from "../../lib/task/task-ref.ts";
+import type { EnqueueOptions, TaskRef } from "../../lib/task/task-ref.ts";
 import type { FlowHost } from "./flow-host.ts";
 import type { FlowWorld } from "./flow-world.ts";
-
-const STEADY = { initial: "2s", factor: 2, jitter: "none" } as const;
 
 /** Does what its input says. */
 const errand = defineTask({
   name: "errand",
   input: z.object({ do: z.string(), weight: z.string().optional() }),
   output: z.object({ done: z.string() }),
-  backoff: STEADY,
+  backoff: { initial: "2s", factor: 2, jitter: "none" },
   timeout: "10m",
 });
 const metered = defineTask({
@@ -26,22 +25,7 @@ const metered = defineTask({
 });
 const child = defineTask({ name: "child", input: z.object({ of: z.string() }) });
 
-/** How a task of the scenario has to end, whatever happens on the way. */
-interface Wanted {
-  readonly state: TaskState;
-  /** Starts without any fault. */
-  readonly starts: number;
-}
-
-/** A scenario that passes every call site: what was asked for, and what has to come of it. */
-export interface Errands {
-  /** By task id, as accepted; tasks whose enqueue never came back are not here. */
-  readonly wanted: ReadonlyMap<string, Wanted>;
-  /** Everything was asked for. */
-  readonly asked: boolean;
-}
-
-/** The handlers of the scenario, for one process. */
+/** The handlers of the errands, for one process. */
 export function errandHandlers(host: FlowHost): TaskHandler[] {
   return [
     errand.handle(async (input, ctx) => {
@@ -50,31 +34,102 @@ export function errandHandlers(host: FlowHost): TaskHandler[] {
       if (input.do === "die") throw new TerminalError("it cannot be done");
       if (input.do === "have a child") await ctx.enqueue(child, { of: ctx.taskId });
       if (input.do === "take long") {
-        await ctx.progress("half");
+        await ctx.progress("begun");
         await host.pause(70_000, ctx.signal);
         ctx.signal.throwIfAborted();
       }
-      if (input.do === "give much") return { done: "x".repeat(3_000) };
-      return { done: input.do };
+      return { done: input.do === "give much" ? "x".repeat(3_000) : input.do };
     }),
     metered.handle(() => undefined),
     child.handle(() => undefined),
   ];
 }
 
-const PLAN: readonly [what: string, wanted: Wanted, input?: { weight: string }, options?: EnqueueOptions][] = [
-  ["succeed", { state: "succeeded", starts: 1 }],
-  ["fail once", { state: "succeeded", starts: 2 }],
-  ["die", { state: "dead", starts: 1 }],
-  ["snooze once", { state: "succeeded", starts: 2 }],
-  ["have a child", { state: "succeeded", starts: 1 }],
-  ["weigh in a side item", { state: "succeeded", starts: 1 }, { weight: "w".repeat(2_000) }],
-  ["weigh in a bucket", { state: "succeeded", starts: 1 }, { weight: noise(90_000) }],
-  ["give much", { state: "succeeded", starts: 1 }],
-  ["take long", { state: "succeeded", starts: 1 }],
-  ["wait a while", { state: "succeeded", starts: 1 }, undefined, { delay: "10s" }],
-  ["wait long", { state: "succeeded", starts: 1 }, undefined, { delay: "16m" }],
+/** One thing to ask for, and what has to come of it whatever happens on the way. */
+interface Errand {
+  readonly what: string;
+  readonly weight?: string;
+  readonly options?: EnqueueOptions;
+  readonly state: TaskState;
+  /** How often its handler starts if nothing goes wrong. */
+  readonly starts: number;
+}
+
+/** A plan of what to ask for. */
+export type Errands = readonly Errand[];
+
+/** What passes every call site but those of tasks for later. Takes a bit more than a minute. */
+export const EVERYDAY_ERRANDS: Errands = [
+  { what: "succeed", state: "succeeded", starts: 1 },
+  { what: "fail once", state: "succeeded", starts: 2 },
+  { what: "die", state: "dead", starts: 1 },
+  { what: "snooze once", state: "succeeded", starts: 2 },
+  { what: "have a child", state: "succeeded", starts: 1 },
+  { what: "lie in a side item", weight: "w".repeat(2_000), state: "succeeded", starts: 1 },
+  { what: "lie in a bucket", weight: noise(90_000), state: "succeeded", starts: 1 },
+  { what: "give much", state: "succeeded", starts: 1 },
+  { what: "take long", state: "succeeded", starts: 1 },
+  { what: "wait a while", options: { delay: "10s" }, state: "succeeded", starts: 1 },
+  { what: "be metered", state: "succeeded", starts: 1 },
+  { what: "be metered", state: "succeeded", starts: 1 },
+  { what: "be metered", state: "succeeded", starts: 1 },
+  { what: "be cancelled", options: { delay: "30s" }, state: "cancelled", starts: 0 },
 ];
+
+/** A task for later, which the scheduler has to send. Takes a bit more than a quarter of an hour. */
+export const LATE_ERRANDS: Errands = [{ what: "wait long", options: { delay: "16m" }, state: "succeeded", starts: 1 }];
+
+/** What was asked for so far. */
+export interface Asked {
+  /** Tasks whose enqueue came back, by id. */
+  readonly tasks: Map<string, { errand: Errand; task: TaskRef }>;
+}
+
+/** Asks for everything in a plan, one after the other, as an app does that calls again where it is told to. */
+export async function askFor(world: FlowWorld, errands: Errands, asked: Asked): Promise<void> {
+  for (const [n, each] of errands.entries()) {
+    const { what, weight, options = {} } = each;
+    const task: TaskRef =
+      what === "be metered"
+        ? await insist((again) => world.client.enqueue(metered, { n }, again))
+        : await insist((again) => world.client.enqueue(errand, { do: what, weight }, { ...options, ...again }));
+    // A cancel whose answer was lost finds the task ended at the next try, which is just as good.
+    if (what === "be cancelled") await insist(() => task.cancel().catch(forgiveEnded));
+    asked.tasks.set(task.id, { errand: each, task });
+  }
+}
+
+/** What is not as it should be once a plan was carried out, in words. `retold`: starts that faults may have added to a task. */
+export async function faultsOf(world: FlowWorld, { tasks }: Asked, retold: number): Promise<string[]> {
+  const found = [...world.audit.violations];
+  for (const [id, { errand: wanted, task }] of tasks) {
+    const blame = (what: string): void => void found.push(`"${wanted.what}" ${what}`);
+    const record = world.record(id);
+    const starts = world.of("attempt-started", id).length;
+    const most = 1 + 5 + 3 + record.snoozes + record.interruptions;
+    if (record.state !== wanted.state) blame(`is ${record.state}`);
+    // A process that dies between claim and start has counted a start that never was.
+    if (starts < wanted.starts - record.crashes || starts > Math.min(most, wanted.starts + retold))
+      blame(`started ${starts} times`);
+    if (world.audit.commitsOf(id) !== 1) blame(`was committed ${world.audit.commitsOf(id)} times`);
+    if (wanted.state === "succeeded" && wanted.what !== "be metered") {
+      const result = await task.result();
+      const done = wanted.what === "give much" ? "x".repeat(3_000) : wanted.what;
+      if (JSON.stringify(result) !== JSON.stringify({ done })) blame(`gave ${JSON.stringify(result).slice(0, 100)}`);
+    }
+    if (wanted.state === "dead" && !(await world.letters()).some((letter) => letter.id === id))
+      blame("left no dead letter");
+  }
+  const children = [...world.audit.records.values()].filter((record) => record.task === "child");
+  const parents = [...tasks.values()].filter(({ errand: { what } }) => what === "have a child");
+  if (children.length !== parents.length) found.push(`${children.length} children of ${parents.length} parents`);
+  return found;
+}
+
+/** Whether every record there is has come to its end. */
+export function isAllOver(world: FlowWorld): boolean {
+  return [...world.audit.records.values()].every((record) => isFinal(record.state));
+}
 
 /** Text that does not compress, the same each time. */
 function noise(length: number): string {
@@ -86,29 +141,8 @@ function noise(length: number): string {
   return text.slice(0, length);
 }
 
-/** Asks for everything in the plan, one after the other, as an app does that calls again where it is told to. */
-export async function askForErrands(world: FlowWorld, into: { wanted: Map<string, Wanted>; asked: boolean }): Promise<void> {
-  for (const [what, wanted, input = {}, options = {}] of PLAN) {
-    const task = await insist((again) => world.client.enqueue(errand, { do: what, ...input }, { ...options, ...again }));
-    into.wanted.set(task.id, wanted);
-  }
-  for (let n = 1; n <= 3; n++) {
-    const task = await insist((again) => world.client.enqueue(metered, { n }, again));
-    into.wanted.set(task.id, { state: "succeeded", starts: 1 });
-  }
-  const unwanted = await insist((again) =>
-    world.client.enqueue(errand, { do: "nothing" }, { delay: "5m", ...again }),
-  );
-  // A cancel whose answer was lost finds the task ended at the next try, which is just as good.
-  await insist(() => unwanted.cancel("not needed any more").catch(forgive("CANCEL_REFUSED")));
-  into.wanted.set(unwanted.id, { state: "cancelled", starts: 0 });
-  into.asked = true;
-}
-
-function forgive(code: "CANCEL_REFUSED"): (error: unknown) => void {
-  return (error) => {
-    if (!TasklaneError.is(error, code)) throw error;
-  };
+function forgiveEnded(error: unknown): void {
+  if (!TasklaneError.is(error, "CANCEL_REFUSED")) throw error;
 }
 
 async function insist<T>(ask: (again: { id?: string }) => Promise<T>): Promise<T> {

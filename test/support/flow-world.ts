@@ -198,6 +198,8 @@ export async function flowWorld(options: WorldOptions = {}): Promise<FlowWorld> 
       return record;
     },
     async letters(lane = "normal") {
+      // The scheduler looks at dead letters too, and hides them for a moment.
+      while ((await backend.queue.depth({ lane, dead: true })).inFlight > 0) await world.advance("1s");
       const messages = await backend.queue.receive({ lane, dead: true }, { max: 10, waitMs: 0, visibilityMs: 0 });
       return messages.flatMap((message) => {
         const decoded = decodeBody(message.body);

@@ -1,10 +1,7 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Backoff } from "../../../lib/task/backoff.ts";
 import { backoffBound, backoffDelay, parseBackoff } from "../../../lib/task/backoff.ts";
-
-// Properties take long on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 60_000 });
 
 const anyPolicy: fc.Arbitrary<Backoff> = fc
   .record({

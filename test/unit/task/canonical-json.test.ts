@@ -1,13 +1,10 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { TasklaneError } from "../../../lib/task/errors.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../../../lib/task/json.ts";
 import { JSON_MAX_DEPTH } from "../../../lib/task/limits.ts";
 import { anyJson, anyText } from "./arbitraries.ts";
 import { refusalOf } from "./refusal.ts";
-
-// Properties take long on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 60_000 });
 
 describe("canonical JSON", () => {
   test("has its keys sorted at every level, no blanks, and arrays in their order", () => {

@@ -1,5 +1,5 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { DeadLetter, Decoded, Envelope } from "../../../lib/task/envelope.ts";
 import {
   decodeBody,
@@ -12,9 +12,6 @@ import {
 import { SQS_MESSAGE_MAX_BYTES } from "../../../lib/task/limits.ts";
 import { NAME_PATTERN } from "../../../lib/task/name.ts";
 import { anyJson, anyName, anyTaskId, anyText, anyTime } from "./arbitraries.ts";
-
-// Properties take long on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 60_000 });
 
 const ID = "0192f0c1a2b34c5d8e9fa0b1c2d3e4f5";
 const plain: Envelope = {
@@ -36,6 +33,7 @@ const anyEnvelope: fc.Arbitrary<Envelope> = fc.record(
     task: anyName,
     epoch: fc.integer({ min: 1, max: 1_000 }),
     dueAt: anyTime,
+    notBefore: anyTime,
     payload: fc.record({ codec: fc.constantFrom("json" as const, "zstd" as const), text: anyText }),
     slotUs: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
     deferrals: fc.nat(),
@@ -103,11 +101,12 @@ describe("an envelope", () => {
 const GOLDEN: readonly (readonly [string, Decoded])[] = [
   [`{"v":1,"q":"tasklane","id":"${ID}","t":"send-receipt","e":1,"due":1795000000000}`, plain],
   [
-    `{"v":1,"q":"tasklane","id":"${ID}","t":"send-receipt","e":2,"due":1795000000000,"p":"{\\"to\\":\\"a@b\\"}","slot":1795000000123456,"d":3,"u":1795000000001,"s":1,"tp":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}`,
+    `{"v":1,"q":"tasklane","id":"${ID}","t":"send-receipt","e":2,"due":1795000000000,"p":"{\\"to\\":\\"a@b\\"}","n":1795000000005,"slot":1795000000123456,"d":3,"u":1795000000001,"s":1,"tp":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}`,
     {
       ...plain,
       epoch: 2,
       payload: { codec: "json", text: '{"to":"a@b"}' },
+      notBefore: 1_795_000_000_005,
       slotUs: 1_795_000_000_123_456,
       deferrals: 3,
       unknownSince: 1_795_000_000_001,
@@ -227,6 +226,7 @@ describe("F10 a body from anybody", () => {
     ["t", junk.filter((value) => value !== "x")],
     ["e", [...junk, 0, "1"]],
     ["due", [...junk, "1795000000000"]],
+    ["n", junk.filter((value) => value !== undefined)],
     ["slot", junk.filter((value) => value !== undefined)],
     ["d", junk.filter((value) => value !== undefined)],
     ["u", junk.filter((value) => value !== undefined)],
@@ -332,6 +332,7 @@ function whatIsWrong(decoded: Decoded): string | undefined {
       dueAt: isTime,
       deferrals: isTime,
       slotUs: isMissingOr(isTime),
+      notBefore: isMissingOr(isTime),
       passedOver: (value: unknown) => typeof value === "boolean",
       traceparent: isMissingOr(isText),
       payload: isMissingOr((value) => {
@@ -378,6 +379,7 @@ const FIELDS = [
   "p",
   "pz",
   "slot",
+  "n",
   "d",
   "u",
   "s",

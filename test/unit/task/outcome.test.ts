@@ -1,13 +1,10 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { TasklaneError } from "../../../lib/task/errors.ts";
 import { CancelError, RetryAfterError, SnoozeError, TerminalError } from "../../../lib/task/handler-errors.ts";
 import { ERROR_MESSAGE_MAX_CHARS, ERROR_STACK_MAX_CHARS } from "../../../lib/task/limits.ts";
 import { describeFailure, outcomeOfError, shorten } from "../../../lib/task/outcome.ts";
 import { anyText } from "./arbitraries.ts";
-
-// Properties take long on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 60_000 });
 
 describe("the outcome of a handler that threw", () => {
   test("is dead for a terminal error, with its reason", () => {

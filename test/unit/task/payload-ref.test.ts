@@ -1,10 +1,7 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { decodePayloadRef, encodePayloadRef, LIFE_CLASSES, lifeClassFor } from "../../../lib/task/payload-ref.ts";
 import { anyPayloadRef, anyText } from "./arbitraries.ts";
-
-// Properties take long on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 60_000 });
 
 const DAY_MS = 86_400_000;
 

@@ -1,5 +1,5 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { itemBytes } from "../../../lib/task/item-size.ts";
 import {
   CREATION_SHARDS,
@@ -23,9 +23,6 @@ import type { TaskRecord } from "../../../lib/task/record.ts";
 import { applyPatch, isGone } from "../../../lib/task/record.ts";
 import { anyChange, anyRecord, anyTaskId, OPTIONAL_FIELDS } from "./arbitraries.ts";
 import { refusalOf } from "./refusal.ts";
-
-// Properties take long on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 60_000 });
 
 const NOW = 1_795_000_000_123;
 /** A result of this size still rides in the largest record; larger ones go beside it. */

@@ -1,11 +1,8 @@
 import fc, { assert } from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { asciiJson, parseUntrustedJson } from "../../../lib/task/json.ts";
 import { JSON_MAX_DEPTH } from "../../../lib/task/limits.ts";
 import { anyJson, anyText } from "./arbitraries.ts";
-
-// Properties take long on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 60_000 });
 
 const LARGE = 1_048_576;
 /** The reader allows what a dead letter adds around a context of full depth. */
