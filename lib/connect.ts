@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import zlib from "node:zlib";
 import type { SdkClients } from "./aws/clients.ts";
 import type { Backend } from "./ports/backend.ts";
 import type { Clock, Random } from "./ports/clock.ts";
@@ -44,12 +45,24 @@ export async function connect(
   queue: string | undefined,
   options: ConnectOptions = {},
 ): Promise<Connection> {
+  checkRuntime();
   const clock = clockOf(options);
   const random = options.random ?? systemRandom;
   if (options.backend !== undefined) return { backend: options.backend, clock, random };
   const found = await resolveTopology(topology, queue);
   const { connectAws } = await importAws(() => import("./aws/connect-aws.ts"));
   return { backend: connectAws(found, clock, random, options.sdk), clock, random };
+}
+
+/** @throws TasklaneError `RUNTIME_TOO_OLD` */
+function checkRuntime(): void {
+  if (typeof zlib.zstdCompressSync === "function") return;
+  throw new TasklaneError("RUNTIME_TOO_OLD", {
+    what: "This version of Node lacks what Tasklane needs",
+    received: process.version,
+    expected: "Node 22.15 or later",
+    fix: "install Node 24",
+  });
 }
 
 /**

@@ -141,7 +141,7 @@ function mayLackMessage(record: TaskRecord, now: number): boolean {
 }
 
 /** Asks the scheduler to send these tasks' messages as soon as they are due. */
-export async function markOwed(services: Services, records: readonly TaskRecord[]): Promise<void> {
+async function markOwed(services: Services, records: readonly TaskRecord[]): Promise<void> {
   await services.backend.ledger.changeMany(
     records.map((record) => ({
       id: record.id,

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
+// As a whole: an old Node lacks zstd, and is told so when it connects rather than by the loader.
+import zlib from "node:zlib";
 import { sleep } from "../ports/clock.ts";
 import type { Envelope } from "../task/envelope.ts";
 import { TasklaneError } from "../task/errors.ts";
@@ -44,7 +45,7 @@ export function placePayload(json: string, life: LifeClass, now: number, compres
     stored: json,
   };
   if (!compress || bytes < COMPRESS_MIN_BYTES) return plain;
-  const packed = zstdCompressSync(json).toString("base64");
+  const packed = zlib.zstdCompressSync(json).toString("base64");
   const saves = packed.length <= SIDE_ITEM_MAX_BYTES && (plain.ref.at === "s3" || units(packed.length) < units(bytes));
   return saves ? { ref: { ...plain.ref, at: "side", codec: "zstd" }, json, stored: packed } : plain;
 }
@@ -178,7 +179,9 @@ async function readStored(
 function unpack(stored: string, codec: PayloadCodec, bytes: number): string | undefined {
   if (codec === "json") return stored;
   try {
-    return zstdDecompressSync(Buffer.from(stored, "base64"), { maxOutputLength: Math.max(1, bytes) }).toString("utf8");
+    return zlib
+      .zstdDecompressSync(Buffer.from(stored, "base64"), { maxOutputLength: Math.max(1, bytes) })
+      .toString("utf8");
   } catch {
     return undefined;
   }
@@ -189,7 +192,7 @@ export function copyForMessage(json: string, roomChars: number, compress: boolea
   // Escaped as ASCII, a character takes up to six, and each quote and backslash one more.
   if (json.length <= roomChars && escapedLength(json) <= roomChars) return { codec: "json", text: json };
   if (!compress || json.length < COMPRESS_MIN_BYTES || json.length > 4 * PAYLOAD_MAX_BYTES) return undefined;
-  const packed = zstdCompressSync(json).toString("base64");
+  const packed = zlib.zstdCompressSync(json).toString("base64");
   return packed.length <= roomChars ? { codec: "zstd", text: packed } : undefined;
 }
 

@@ -24,6 +24,7 @@ import type { EnqueueOptions } from "../task/task-ref.ts";
 import { checkSize, hashText, placePayload } from "./payload.ts";
 import type { PlacedPayload } from "./payload.ts";
 import type { Services } from "./services.ts";
+import { TRACEPARENT } from "./trace.ts";
 
 /** A task that was checked and is ready to be written. */
 export interface PreparedTask {
@@ -50,7 +51,7 @@ export interface PrepareContext {
  * What the record still gains on its way: a message id, a lease, counters, a result's place. Kept free at the start so that
  * each later write costs one unit too.
  */
-const GROWTH_BYTES = 128;
+const GROWTH_BYTES = 200;
 
 /**
  * Checks a call and makes the record of it, without I/O.
@@ -103,7 +104,7 @@ export async function prepareTask(
     retentionMs: task.retentionMs,
     input: { at: "record", json: "" },
     inputHash,
-    traceparent: options.traceparent ?? context.traceparent,
+    traceparent: readTraceparent(options.traceparent) ?? context.traceparent,
   };
   const metaFits = meta !== undefined && utf8Bytes(meta) <= RECORD_META_MAX_BYTES;
   if (meta !== undefined) Object.assign(record, metaFits ? { meta } : { metaAside: true });
@@ -119,7 +120,7 @@ export function roomForInput(record: TaskRecord): number {
 }
 
 /** The id of a keyed task is a hash, so that the conditional put of its record is the dedupe. */
-export function keyedTaskId(queue: string, task: string, key: string): string {
+function keyedTaskId(queue: string, task: string, key: string): string {
   return createHash("sha256")
     .update(JSON.stringify([queue, task, key]))
     .digest("base64url")
@@ -144,6 +145,15 @@ function readId(services: Services, task: AnyTask, input: unknown, options: Enqu
   return isTaskId(options.id)
     ? options.id
     : refuse("The id is no task id", options.id, "the taskId of an ENQUEUE_UNKNOWN error");
+}
+
+function readTraceparent(value: string | undefined): string | undefined {
+  if (value === undefined || TRACEPARENT.test(value)) return value;
+  return refuse(
+    "The option traceparent is no W3C trace context",
+    value,
+    "00-<32 hex digits>-<16 hex digits>-<2 hex digits>",
+  );
 }
 
 function readLane(options: EnqueueOptions, task: AnyTask): Lane {

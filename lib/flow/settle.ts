@@ -216,13 +216,16 @@ async function placeOutput(
   return { ...patch, set: { ...patch.set, output: placed.ref } };
 }
 
+/** The sign that a text was cut, in UTF-8. */
+const ELLIPSIS_BYTES = 3;
+
 /** Shortens the reason in words until the record stays within one write unit; the whole of it is in the history. */
 function trim(record: TaskRecord, patch: RecordPatch): RecordPatch {
   const message = patch.set.message;
   if (message === undefined) return patch;
   const over = sizeAfter(record, patch) - RECORD_MAX_BYTES;
   if (over <= 0) return patch;
-  const kept = Math.max(0, message.length - over - 1);
+  const kept = Math.max(0, message.length - over - ELLIPSIS_BYTES);
   return { ...patch, set: { ...patch.set, message: kept === 0 ? "" : shorten(message, kept) } };
 }
 

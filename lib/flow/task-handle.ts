@@ -5,12 +5,13 @@ import { InputInvalidError, TasklaneError } from "../task/errors.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../task/json.ts";
 import { PAYLOAD_MAX_BYTES } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
+import { shorten } from "../task/outcome.ts";
 import { isGone } from "../task/record.ts";
 import { describeIssues, validate } from "../task/standard-schema.ts";
 import { isFinal } from "../task/states.ts";
 import type { TaskState } from "../task/states.ts";
 import type { ResultOptions, TaskDetails, TaskRef } from "../task/task-ref.ts";
-import { readMeta } from "./dead-letter.ts";
+import { RECORD_MESSAGE_MAX_CHARS, readMeta } from "./dead-letter.ts";
 import { retentionOf } from "./expire.ts";
 import { readHistory } from "./history.ts";
 import { checkSize, loadOutput } from "./payload.ts";
@@ -128,7 +129,7 @@ async function cancelTask(services: Services, id: string, reason: string): Promi
     if (isFinal(record.state))
       throw new TasklaneError("CANCEL_REFUSED", { what: `Task ${id} has ended already`, received: record.state });
     const now = services.clock.now();
-    const message = reason.slice(0, 100);
+    const message = shorten(reason, RECORD_MESSAGE_MAX_CHARS);
     const patch =
       record.state === "running"
         ? { set: { cancelRequested: message } }

@@ -21,7 +21,8 @@ export async function activeTraceparent(): Promise<string | undefined> {
   return `00-${context.traceId}-${context.spanId}-${context.traceFlags.toString(16).padStart(2, "0")}`;
 }
 
-const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/;
+/** A W3C trace context: version, trace, span, flags. */
+export const TRACEPARENT: RegExp = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/;
 
 /** Runs something within the trace that a producer was in. */
 export async function withinTrace<T>(traceparent: string | undefined, run: () => Promise<T>): Promise<T> {

@@ -19,7 +19,9 @@ export function canRecord(stored: TaskRecord | undefined, now: number): boolean 
 export function canClaim(stored: TaskRecord, claim: Claim): boolean {
   const { now, slotUs, takeover } = claim;
   if (takeover === undefined)
-    return stored.state === "queued" && stored.notBefore <= now && (slotUs === undefined || (stored.slotUs ?? 0) < slotUs);
+    return (
+      stored.state === "queued" && stored.notBefore <= now && (slotUs === undefined || (stored.slotUs ?? 0) < slotUs)
+    );
   const { leaseUntil = Number.POSITIVE_INFINITY } = stored;
   return stored.state === "running" && stored.fence === takeover.fence && leaseUntil < takeover.endedBefore;
 }

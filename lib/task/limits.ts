@@ -32,7 +32,7 @@ export const SIDE_ITEM_MAX_BYTES = 8_192;
 /** The largest payload, and the largest result. */
 export const PAYLOAD_MAX_BYTES: number = 10 * 1_048_576;
 /** The envelope carries a copy of the payload while the whole message stays within one SQS chunk: the copy is then free and saves a read. */
-export const ENVELOPE_COPY_MAX_BYTES: number = SQS_CHUNK_BYTES;
+export const ENVELOPE_COPY_MAX_BYTES = 65_536;
 /** Below this size compression is not worth its time. */
 export const COMPRESS_MIN_BYTES = 4_096;
 /** Nesting allowed in an input. */

@@ -43,7 +43,7 @@ export interface Topology {
 }
 
 /** The queue name where none is given. */
-export const DEFAULT_QUEUE_NAME = "tasklane";
+const DEFAULT_QUEUE_NAME = "tasklane";
 
 /** A spec with every value settled. */
 export interface SettledSpec {

@@ -300,12 +300,13 @@ export function describeLedgerContract({ name, open }: ContractBackend): void {
         });
       });
 
-      test("F28 uses a slot once", async () => {
+      test("F28 uses a slot once, and none before the last one used", async () => {
         const slotUs = now * 1_000 + 7;
         const { id } = await put({ slotUs });
         const stored = await read(id);
         if (stored === undefined) throw new Error("no record");
-        expect(await aftermath(await claim(claimOf(id, { slotUs })), stored)).toEqual(refusedAs(stored));
+        for (const used of [slotUs, slotUs - 1])
+          expect(await aftermath(await claim(claimOf(id, { slotUs: used })), stored)).toEqual(refusedAs(stored));
         expect(await claim(claimOf(id, { slotUs: slotUs + 1 }))).toMatchObject({
           kind: "written",
           record: { slotUs: slotUs + 1 },

@@ -249,6 +249,16 @@ describe("the memory payloads", () => {
     expect(await payloads.get("d30/task/hash")).toBeUndefined();
   });
 
+  test("live on from when they were renewed, but not from when they were stored again", async () => {
+    const { payloads, clock } = open();
+    for (const key of ["d30/task/again", "d30/task/renewed"]) await payloads.put(key, new Uint8Array(1));
+    clock.advance(20 * DAY_MS);
+    await payloads.put("d30/task/again", new Uint8Array(1));
+    await payloads.put("d30/task/renewed", new Uint8Array(1), { renew: true });
+    clock.advance(15 * DAY_MS);
+    expect(payloads.keys()).toEqual(["d30/task/renewed"]);
+  });
+
   test("F25 F26 can be tampered with", async () => {
     const { payloads } = open();
     await payloads.put("d30/task/hash", Uint8Array.of(1));

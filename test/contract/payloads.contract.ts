@@ -71,6 +71,14 @@ export function describePayloadsContract({ name, gaps, open }: ContractBackend):
       expect(textIn(await payloads.get("d30/task-first/7"))).toBe("first");
     });
 
+    test("writes over what is there, or where nothing is, if it is to renew", async () => {
+      await payloads.put("d30/task-renew/hash", bytesOf("spoilt"));
+      await payloads.put("d30/task-renew/hash", bytesOf("whole again"), { renew: true });
+      expect(textIn(await payloads.get("d30/task-renew/hash"))).toBe("whole again");
+      await payloads.put("d30/task-renew/other", bytesOf("new"), { renew: true });
+      expect(textIn(await payloads.get("d30/task-renew/other"))).toBe("new");
+    });
+
     test("is touched by nothing that is done to the bytes outside", async () => {
       const bytes = bytesOf("mine");
       await payloads.put("d30/task-copy/hash", bytes);
