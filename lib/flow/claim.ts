@@ -29,7 +29,7 @@ export type Verdict =
   /** Nothing to do any more. */
   | { readonly kind: "drop"; readonly because: "running" | "final" | "no-record" }
   /** Another receive of this very message is running: show it again when the lease is over. */
-  | { readonly kind: "hide"; readonly forMs: number }
+  | { readonly kind: "hide"; readonly messageId: string; readonly forMs: number }
   /** Its time has not come. */
   | { readonly kind: "early"; readonly record: TaskRecord }
   /** It may run, but not by this claim: the slot was used before, or somebody gave it back this moment. */
@@ -48,14 +48,20 @@ export type Verdict =
  * refused by ── no record ─────────────────────────────► drop
  *            ├─ final ──────────── dead ───────────────► send-letter, else drop
  *            ├─ running ── lease over ─────────────────► suspect
- *            │          ├─ same message ───────────────► hide
+ *            │          ├─ one of these messages ──────► hide
  *            │          └─ another message ────────────► drop
  *            └─ queued ─── notBefore still to come ────► early, else again
  * ```
  *
+ * @param messageIds the messages of the task that the worker holds
  * @param skewMs how far clocks may differ before a lease counts as over
  */
-export function judgeClaim(outcome: WriteOutcome, messageId: string, now: number, skewMs: number): Verdict {
+export function judgeClaim(
+  outcome: WriteOutcome,
+  messageIds: readonly string[],
+  now: number,
+  skewMs: number,
+): Verdict {
   if (outcome.kind === "written") return { kind: "start", record: outcome.record };
   if (outcome.kind === "failed") return { kind: "leave", error: outcome.error };
   const { record } = outcome;
@@ -65,7 +71,8 @@ export function judgeClaim(outcome: WriteOutcome, messageId: string, now: number
   if (record.state === "queued") return record.notBefore > now ? { kind: "early", record } : { kind: "again", record };
   const overAt = (record.leaseUntil ?? 0) + skewMs;
   if (overAt < now) return { kind: "suspect", record };
-  if (record.messageId === messageId) return { kind: "hide", forMs: overAt - now + 1_000 };
+  if (record.messageId !== undefined && messageIds.includes(record.messageId))
+    return { kind: "hide", messageId: record.messageId, forMs: overAt - now + 1_000 };
   return { kind: "drop", because: "running" };
 }
 

@@ -46,7 +46,7 @@ async function writeDeadLetter(services: Services, record: TaskRecord): Promise<
   };
   const [payload, history, meta] = await Promise.all([
     loadInput(services, record.id, record.input).catch(() => undefined),
-    readHistory(services, record.id).catch(() => []),
+    readHistory(services, record).catch(() => []),
     readMeta(services, record).catch(() => undefined),
   ]);
   return fit(letter, { payload, history: history.length === 0 ? undefined : toJson(history), meta }, record);

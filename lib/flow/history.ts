@@ -1,4 +1,4 @@
-import { HISTORY_MAX_ATTEMPTS } from "../task/limits.ts";
+import { CLOCK_SKEW_MAX_MS, HISTORY_MAX_ATTEMPTS } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import type { AttemptEntry } from "../task/task-ref.ts";
 import type { Services } from "./services.ts";
@@ -27,9 +27,17 @@ export async function noteAttempt(services: Services, record: TaskRecord, entry:
 }
 
 /** The attempts that were noted, oldest first. @throws TasklaneError */
-export async function readHistory(services: Services, id: string): Promise<AttemptEntry[]> {
+export async function readHistory(
+  services: Services,
+  { id, createdAt }: Pick<TaskRecord, "id" | "createdAt">,
+): Promise<AttemptEntry[]> {
   const items = await services.backend.ledger.readSides(id, PREFIX);
-  return items.flatMap((item) => readEntry(item.value)).sort((one, other) => one.at - other.at);
+  // A key that was free again names another task: what the one before it did is not its history.
+  const from = createdAt - CLOCK_SKEW_MAX_MS;
+  return items
+    .flatMap((item) => readEntry(item.value))
+    .filter(({ at }) => at >= from)
+    .sort((one, other) => one.at - other.at);
 }
 
 function readEntry(json: string): AttemptEntry[] {

@@ -43,9 +43,9 @@ interface Admitted {
 /** Takes candidates that have a worker's slot from admission over the claim to the end of their attempt, or back to the queue. */
 export class Launcher {
   /** Attempts that are under way. */
-  readonly attempts = new Set<RunningAttempt>();
+  readonly attempts: Set<RunningAttempt> = new Set();
   /** Consecutive claims that the ledger did not answer. */
-  claimTroubles = 0;
+  claimTroubles: number = 0;
   readonly #host: LaunchHost;
   readonly #services: Services;
   readonly #admissions: Admissions;
@@ -136,7 +136,9 @@ export class Launcher {
     const outcomes = await claimOrAsk(backend.ledger, claims);
     const failed = outcomes.some((outcome) => outcome.kind === "failed");
     this.claimTroubles = failed ? this.claimTroubles + 1 : 0;
-    return outcomes.map((outcome, place) => judgeClaim(outcome, claims[place]?.messageId ?? "", clock.now(), skewMs));
+    return outcomes.map((outcome, place) =>
+      judgeClaim(outcome, messageIdsOf(candidates[place]), clock.now(), skewMs),
+    );
   }
 
   async #conclude(
@@ -152,10 +154,8 @@ export class Launcher {
       for (const each of [delivery, ...copies]) this.#host.dispose(each, { kind: "release", visibilityMs: leaveMs });
       return;
     }
-    for (const copy of copies) {
-      this.#services.emit({ type: "copy-dropped", because: "same-batch", ...markOf(candidate) });
-      this.#host.dispose(copy, { kind: "acknowledge" });
-    }
+    if (verdict.kind === "hide") return this.#hide(candidate, verdict);
+    this.#dropCopies(candidate);
     switch (verdict.kind) {
       case "start": {
         const attempt = new RunningAttempt(this.#host.attempts, candidate.handler, candidate, verdict.record, window);
@@ -166,8 +166,6 @@ export class Launcher {
       case "drop":
         this.#services.emit({ type: "copy-dropped", because: verdict.because, ...markOf(candidate) });
         return this.#host.dispose(delivery, { kind: "acknowledge" });
-      case "hide":
-        return this.#host.dispose(delivery, { kind: "release", visibilityMs: verdict.forMs });
       case "early":
         return this.#concludeEarly(candidate, verdict.record, window);
       case "again":
@@ -181,6 +179,26 @@ export class Launcher {
         const sent = await sendDeadLetter(this.#services, verdict.record).catch(() => false);
         return this.#host.dispose(delivery, sent ? { kind: "acknowledge" } : { kind: "release", visibilityMs: 5_000 });
       }
+    }
+  }
+
+  /** Keeps the message that the running attempt came from, which is all that tells of its crash, and drops the others. */
+  #hide({ delivery, envelope, copies }: Waiting, { messageId, forMs }: Extract<Verdict, { kind: "hide" }>): void {
+    for (const each of [delivery, ...copies])
+      if (each.message.id === messageId) this.#host.dispose(each, { kind: "release", visibilityMs: forMs });
+      else {
+        const { id: taskId, task } = envelope;
+        this.#services.emit({ type: "copy-dropped", because: "running", taskId, task, lane: each.lane });
+        this.#host.dispose(each, { kind: "acknowledge" });
+      }
+  }
+
+  /** Drops the other messages of a task. The same one, received twice, is not touched: by its copy it might be deleted too. */
+  #dropCopies(candidate: Waiting): void {
+    for (const copy of candidate.copies) {
+      const isSame = copy.message.id === candidate.delivery.message.id;
+      if (!isSame) this.#services.emit({ type: "copy-dropped", because: "same-batch", ...markOf(candidate) });
+      this.#host.dispose(copy, { kind: isSame ? "let-go" : "acknowledge" });
     }
   }
 
@@ -209,7 +227,7 @@ export class Launcher {
     const { delayMs } = admission;
     if (admission.reason === "rate-limit")
       this.#services.emit({ type: "deferred", reason: "rate-limit", delayMs, ...markOf(candidate) });
-    for (const copy of candidate.copies) this.#host.dispose(copy, { kind: "acknowledge" });
+    this.#dropCopies(candidate);
     return this.#putBack(candidate, admission.delayMs, admission.changed);
   }
 
@@ -239,6 +257,10 @@ async function claimOrAsk(ledger: Ledger, claims: readonly Claim[]): Promise<Wri
   const answers = await ledger.claimMany(open.flatMap((place) => claims[place] ?? []));
   for (const [at, answer] of answers.entries()) outcomes[open[at] ?? 0] = answer;
   return outcomes;
+}
+
+function messageIdsOf(candidate: Waiting | undefined): string[] {
+  return candidate === undefined ? [] : [candidate.delivery, ...candidate.copies].map(({ message }) => message.id);
 }
 
 function markOf({ envelope, delivery }: Waiting): TaskMark {

@@ -24,7 +24,7 @@ export interface PlacedPayload {
 }
 
 /**
- * Decides where a text lies that does not fit the record: a side item while it costs at most 8 write units, else S3.
+ * Decides where a text lies that does not fit the record: a side item while it has at most 8 KiB, else S3.
  * Compression is used only where it saves a unit.
  *
  * @throws TasklaneError `PAYLOAD_TOO_LARGE`
@@ -50,8 +50,11 @@ export function placePayload(json: string, life: LifeClass, now: number, compres
   return saves ? { ref: { ...plain.ref, at: "side", codec: "zstd" }, json, stored: packed } : plain;
 }
 
+/** What a side item has besides its value: keys, names, and the time of its end. */
+const SIDE_KEYS_BYTES = 91;
+
 function units(bytes: number): number {
-  return Math.ceil(bytes / 1_024);
+  return Math.ceil((bytes + SIDE_KEYS_BYTES) / 1_024);
 }
 
 /** @throws TasklaneError `PAYLOAD_TOO_LARGE` */

