@@ -148,19 +148,19 @@ async function runWorker(
     },
   });
   services.emit({ type: "worker-started", lanes, concurrency });
-  const loops = [
-    ...lanes.map((lane) => pollLane(services, runner, lane, options.times, stop.signal)),
-    ...(options.scheduler === false ? [] : [schedule(services, name, stop.signal)]),
-  ];
+  const polls = lanes.map((lane) => pollLane(services, runner, lane, options.times, stop.signal));
+  const scheduling = options.scheduler === false ? undefined : schedule(services, name, stop.signal);
   try {
-    await Promise.all(loops);
+    await Promise.all(polls);
   } finally {
     // One loop that ends on an error ends them all.
     stop.abort();
-    await Promise.allSettled(loops);
+    await Promise.allSettled(polls);
     forget();
   }
+  // The grace does not wait for a scheduler that is in the middle of its run.
   const interrupted = await runner.stop(options.graceMs);
+  await scheduling;
   await acknowledgements.flush();
   services.emit({ type: "worker-stopped", reason, interrupted });
   if (options.backend === undefined && options.sdk === undefined) services.backend.close();
@@ -215,7 +215,7 @@ function throwPermanent(error: unknown): void {
 async function schedule(services: Services, holder: string, stop: AbortSignal): Promise<void> {
   while (!stop.aborted) {
     try {
-      await recover(services, { holder });
+      await recover(services, { holder, signal: stop });
     } catch (error) {
       services.emit({ type: "scheduler-failed", error: String(error) });
     }

@@ -1,11 +1,7 @@
 import type { TaskContext } from "../task/context.ts";
 import type { TaskHandler } from "../task/define-task.ts";
-import { itemBytes } from "../task/item-size.ts";
 import type { Json } from "../task/json.ts";
-import { canonicalJson } from "../task/json.ts";
-import { RECORD_MAX_BYTES } from "../task/limits.ts";
 import type { Outcome } from "../task/outcome.ts";
-import { encodeRecord } from "../task/record-codec.ts";
 import type { TaskRecord } from "../task/record.ts";
 import type { StartWindow } from "./admission.ts";
 import type { AttemptLogger } from "./attempt-report.ts";
@@ -15,6 +11,7 @@ import { sendDeadLetter } from "./dead-letter.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import { noteAttempt } from "./history.ts";
 import type { Disposal } from "./intake.ts";
+import { Progress } from "./progress.ts";
 import type { RunResult } from "./run.ts";
 import { abortReason, readyInput, runHandler } from "./run.ts";
 import type { Services } from "./services.ts";
@@ -52,8 +49,8 @@ export class RunningAttempt {
   readonly #candidate: Candidate;
   readonly #window: StartWindow | undefined;
   #record: TaskRecord;
+  readonly #progress: Progress;
   #lost = false;
-  #progressAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     host: AttemptHost,
@@ -67,6 +64,10 @@ export class RunningAttempt {
     this.#candidate = candidate;
     this.#record = record;
     this.#window = window;
+    this.#progress = new Progress(host.services, {
+      record: () => this.#record,
+      onWritten: (written) => this.#onRenewed(written),
+    });
   }
 
   /** Runs the handler, settles, and answers what becomes of the message. */
@@ -81,7 +82,7 @@ export class RunningAttempt {
     });
     if (crashed) await this.#noteCrash();
     const early = this.#endBeforeStart(crashed);
-    if (early !== undefined) return this.#settle({ outcome: early, output: undefined, abandoned: false }, 0, undefined);
+    if (early !== undefined) return this.#settleUnstarted(early, undefined);
     const ready = await readyInput(services, this.#handler, this.#record, envelope);
     if (!ready.ok) {
       if (ready.outcome.kind === "deferred")
@@ -91,16 +92,10 @@ export class RunningAttempt {
           delayMs: ready.outcome.delayMs,
           ...markOf(this.#record),
         });
-      return this.#settle(
-        { outcome: ready.outcome, output: undefined, abandoned: false },
-        0,
-        ready.json,
-        ready.unknownSince,
-      );
+      return this.#settleUnstarted(ready.outcome, ready.json, ready.unknownSince);
     }
     const missed = await this.#waitForSlot();
-    if (missed !== undefined)
-      return this.#settle({ outcome: missed, output: undefined, abandoned: false }, 0, ready.json);
+    if (missed !== undefined) return this.#settleUnstarted(missed, ready.json);
     return this.#start(ready.input, ready.json);
   }
 
@@ -115,7 +110,7 @@ export class RunningAttempt {
       record,
       abort: this.abort,
       log: taskLog(this.#host.log, record),
-      progress: (value: Json) => this.#progress(value),
+      progress: (value: Json) => this.#progress.show(value),
       enqueue: this.#guarded(this.#host.enqueue(record)),
       abortGraceMs: this.#host.abortGraceMs,
     };
@@ -217,11 +212,25 @@ export class RunningAttempt {
     );
   }
 
-  async #settle(result: RunResult, runMs: number, json: string | undefined, unknownSince?: number): Promise<Disposal> {
+  /** Settles a claim whose handler never started: that is no attempt. */
+  #settleUnstarted(outcome: Outcome, json: string | undefined, unknownSince?: number): Promise<Disposal> {
+    const result: RunResult = { outcome, output: undefined, abandoned: false };
+    return this.#settle(result, 0, json, unknownSince, { attempts: this.#record.attempts - 1 });
+  }
+
+  async #settle(
+    result: RunResult,
+    runMs: number,
+    json: string | undefined,
+    unknownSince?: number,
+    set: Partial<TaskRecord> = {},
+  ): Promise<Disposal> {
     const { services } = this.#host;
     const { clock, random } = services;
+    const progress = await this.#progress.end();
     const record = this.#record;
-    const settlement = decideSettlement(record, result.outcome, this.#handler.definition, clock.now(), random.next());
+    const decided = decideSettlement(record, result.outcome, this.#handler.definition, clock.now(), random.next());
+    const settlement = withSet(decided, { ...set, progress });
     await noteOutcome(services, record, settlement, runMs, this.#host.worker);
     let troubled = false;
     const settled = await writeSettlement(
@@ -269,18 +278,8 @@ export class RunningAttempt {
       }
     }
   }
+}
 
-  async #progress(value: Json): Promise<void> {
-    const { clock, backend } = this.#host.services;
-    if (this.#lost || clock.monotonic() - this.#progressAt < 1_000) return;
-    this.#progressAt = clock.monotonic();
-    try {
-      const progress = canonicalJson(value, "progress");
-      const { id, fence, owner } = this.#record;
-      if (itemBytes(encodeRecord({ ...this.#record, progress })) > RECORD_MAX_BYTES) return;
-      await backend.ledger.renewMany([{ id, fence, owner, patch: { set: { progress } } }]);
-    } catch {
-      // Progress is for people: it never fails the work.
-    }
-  }
+function withSet(settlement: Settlement, set: Partial<TaskRecord>): Settlement {
+  return { ...settlement, patch: { ...settlement.patch, set: { ...settlement.patch.set, ...set } } };
 }

@@ -4,7 +4,7 @@ import { decodeBody, markUnknownSince } from "../task/envelope.ts";
 import { UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
 import { isGone } from "../task/record.ts";
 import type { Delivery } from "./claim.ts";
-import { buryMessage, buryQueued } from "./dead-letter.ts";
+import { buryMessage, buryQueued, sendDeadLetter } from "./dead-letter.ts";
 import { redriveTask } from "./redrive.ts";
 import type { Services } from "./services.ts";
 
@@ -81,10 +81,8 @@ async function deferUnknown(
   const { id, task } = decoded;
   const since = decoded.unknownSince ?? now;
   if (now - since >= UNKNOWN_TASK_MAX_MS) {
-    const [record] = await services.backend.ledger.readMany([id]).catch(() => []);
-    if (record === undefined || isGone(record, now)) return ACKNOWLEDGE;
     const known = decoded.kind === "newer" ? "the version of its message" : `task "${task}"`;
-    return disposeBuried(await buryQueued(services, record, "UNKNOWN_TASK", `no worker has known ${known} for a day`));
+    return buryUnknown(services, id, `no worker has known ${known} for a day`);
   }
   const delayMs = Math.round(UNKNOWN_DELAY_MS * (0.5 + services.random.next()));
   const body = markUnknownSince(delivery.message.body, since);
@@ -93,4 +91,18 @@ async function deferUnknown(
   const reason = decoded.kind === "newer" ? "unknown-version" : "unknown-task";
   services.emit({ type: "deferred", reason, delayMs, taskId: id, task, lane: delivery.lane });
   return ACKNOWLEDGE;
+}
+
+async function buryUnknown(services: Services, id: string, message: string): Promise<Disposal> {
+  try {
+    const [record] = await services.backend.ledger.readMany([id]);
+    if (record === undefined || isGone(record, services.clock.now())) return ACKNOWLEDGE;
+    if (record.state === "dead") return disposeBuried((await sendDeadLetter(services, record)) ? "buried" : "failed");
+    // Somebody who knows it has run it meanwhile, or it was cancelled.
+    if (record.state !== "queued") return ACKNOWLEDGE;
+    return disposeBuried(await buryQueued(services, record, "UNKNOWN_TASK", message));
+  } catch {
+    // The ledger did not answer: the message stays, and comes again.
+    return disposeBuried("failed");
+  }
 }

@@ -3,7 +3,7 @@ import { sleep } from "../ports/clock.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import { TasklaneError } from "../task/errors.ts";
 import type { TaskMark } from "../task/events.ts";
-import { EARLY_WAIT_MAX_MS, SQS_DELAY_MAX_MS } from "../task/limits.ts";
+import { EARLY_WAIT_MAX_MS, RECEIVE_LIMIT, SQS_DELAY_MAX_MS } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import type { Admission, StartWindow } from "./admission.ts";
 import { Admissions } from "./admission.ts";
@@ -62,6 +62,7 @@ export class Launcher {
     try {
       admissions = await this.#admissions.admit(batch);
     } catch (error) {
+      this.claimTroubles++;
       const verdict: Verdict = { kind: "leave", error: asError(error) };
       for (const candidate of batch) this.#host.finish(candidate, this.#conclude(candidate, verdict, undefined, false));
       return;
@@ -147,13 +148,8 @@ export class Launcher {
     window: StartWindow | undefined,
     solo: boolean,
   ): Promise<void> {
-    const { delivery, copies } = candidate;
-    if (verdict === undefined || verdict.kind === "leave") {
-      // Left to its visibility, with jitter: the ledger gets time to recover.
-      const leaveMs = this.#host.times.leaseMs * (0.5 + this.#services.random.next());
-      for (const each of [delivery, ...copies]) this.#host.dispose(each, { kind: "release", visibilityMs: leaveMs });
-      return;
-    }
+    const { delivery } = candidate;
+    if (verdict === undefined || verdict.kind === "leave") return this.#leave(candidate);
     if (verdict.kind === "hide") return this.#hide(candidate, verdict);
     this.#dropCopies(candidate);
     switch (verdict.kind) {
@@ -180,6 +176,20 @@ export class Launcher {
         return this.#host.dispose(delivery, sent ? { kind: "acknowledge" } : { kind: "release", visibilityMs: 5_000 });
       }
     }
+  }
+
+  /**
+   * Leaves a message to its time out of sight, with jitter: the ledger gets time to recover. One that was left often is sent
+   * anew: however long the ledger is away, no task's receives are used up.
+   */
+  async #leave(candidate: Waiting): Promise<void> {
+    const { delivery, copies } = candidate;
+    const leaveMs = this.#host.times.leaseMs * (0.5 + this.#services.random.next());
+    if (delivery.message.receiveCount >= RECEIVE_LIMIT / 2) {
+      this.#dropCopies(candidate);
+      return this.#putBack(candidate, leaveMs, {});
+    }
+    for (const each of [delivery, ...copies]) this.#host.dispose(each, { kind: "release", visibilityMs: leaveMs });
   }
 
   /** Keeps the message that the running attempt came from, which is all that tells of its crash, and drops the others. */

@@ -15,6 +15,8 @@ export interface RecoverOptions {
   readonly holder: string;
   /** Wall clock time, in milliseconds since 1970, at which the run stops and leaves the rest to the next one. Default: 50 s from now. */
   readonly until?: number | undefined;
+  /** Ends the run early, as `until` does: the host is stopping. */
+  readonly signal?: AbortSignal | undefined;
   /** Messages sent again in one run, at most. Default 500: an outage is not answered by a storm. */
   readonly maxResends?: number | undefined;
 }
@@ -76,7 +78,9 @@ export async function recover(services: Services, options: RecoverOptions): Prom
     return { skipped: true, owed: 0, resent: 0, visited: 0, buried: 0 };
   const emptyRuns = await countEmptyRuns(services, state);
   const run: Run = {
-    until,
+    get until() {
+      return options.signal?.aborted === true ? 0 : until;
+    },
     resendsLeft: options.maxResends ?? 500,
     owed: 0,
     resent: 0,

@@ -43,6 +43,8 @@ export class Fleet {
   readonly killed = new Set<number>();
   /** Processes that `pause` has ever stopped. */
   readonly paused = new Set<number>();
+  /** How often `pause` was called. */
+  pauses = 0;
   /** Processes that the liveness probe killed. */
   readonly probed = new Set<number>();
   readonly #options: FleetOptions;
@@ -86,6 +88,7 @@ export class Fleet {
   /** Stops the whole process, timers and all, until `resume`. */
   pause(pid: number): void {
     this.paused.add(pid);
+    this.pauses++;
     this.#send(pid, "SIGSTOP");
   }
 

@@ -69,12 +69,12 @@ test("F08 100 tasks under three workers, ten kills and two pauses: one final sta
     `total-queue: attempted ${TASKS}, acknowledged ${refs.length}, ok ${refs.length - lost.length}, lost ${lost.length}, ` +
       `unexpected ${unexpected.length}, duplicated ${duplicated.length}; starts ${starts.length}, ` +
       `failures ${sum((task) => task.failures)}, snoozes ${sum((task) => task.snoozes)}, crashes ${sum((task) => task.crashes)}, ` +
-      `kills ${fleet.killed.size}, pauses ${fleet.paused.size}, ${seconds.toFixed(1)} s, seed ${draw.seed}`,
+      `kills ${fleet.killed.size}, pauses ${fleet.pauses}, ${seconds.toFixed(1)} s, seed ${draw.seed}`,
   );
 
   expect({ lost, unexpected, duplicated }).toEqual({ lost: [], unexpected: [], duplicated: [] });
   expect(tasks.size).toBe(TASKS);
-  expect({ kills: fleet.killed.size, pauses: fleet.paused.size }).toEqual({ kills: KILLS, pauses: PAUSES });
+  expect({ kills: fleet.killed.size, pauses: fleet.pauses }).toEqual({ kills: KILLS, pauses: PAUSES });
   for (const ref of refs) {
     const task = tasks.get(ref.id);
     if (task === undefined) throw new Error(`task ${ref.id} is not in the ledger`);

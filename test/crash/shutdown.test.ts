@@ -1,6 +1,8 @@
 import { GetQueueAttributesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { expect, onTestFinished, test } from "vitest";
-import type { Topology } from "../../lib/index.ts";
+import { makeClients } from "../../lib/aws/clients.ts";
+import type { SdkClients, Topology } from "../../lib/index.ts";
+import { createWorker } from "../../lib/index.ts";
 import { setStage, until } from "./stage.ts";
 import { gated } from "./tasks.ts";
 import { startsOf } from "./verdict.ts";
@@ -54,6 +56,59 @@ test("F42 SIGTERM with a grace of 2 s: the running task is interrupted uncharged
   expect(await holding.get()).toMatchObject({ attempts: 2, interruptions: 1, failures: 0, crashes: 0 });
   for (const task of waiting) expect(await task.get()).toMatchObject({ attempts: 1, interruptions: 0 });
 });
+
+test("F42 a scheduler that is in the middle of a long run takes nothing from the grace", async () => {
+  const { client, topology } = await setStage();
+  const looks: number[] = [];
+  const stop = new AbortController();
+  const heard = Promise.withResolvers<number>();
+  const holding = await client.enqueue(gated, { gate: "never", holds: 1, heedsSignal: true });
+  const started = Promise.withResolvers<void>();
+  const handler = gated.handle((_input, { signal }) => {
+    started.resolve();
+    return new Promise((_resolve, reject) => {
+      signal.addEventListener("abort", () => {
+        heard.resolve(performance.now());
+        reject(signal.reason);
+      });
+    });
+  });
+  const running = createWorker({
+    handlers: [handler],
+    topology,
+    sdk: slowQueries(topology, () => looks.push(performance.now())),
+    shutdownGrace: `${GRACE_MS}ms`,
+    log: () => undefined,
+  }).run({ signal: stop.signal });
+  await started.promise;
+  await until(() => looks.length > 0, "the scheduler's first query", { withinMs: 10_000 });
+  const stoppedAt = performance.now();
+  stop.abort();
+  expect(await running).toEqual({ reason: "signal", interrupted: 1 });
+  expect((await heard.promise) - stoppedAt).toBeLessThan(GRACE_MS);
+  expect(performance.now() - stoppedAt).toBeLessThan(GRACE_MS + QUERY_MS);
+  expect(await holding.get()).toMatchObject({ state: "queued", interruptions: 1, failures: 0 });
+});
+
+/** How long each query takes: the scheduler asks many in a row. */
+const QUERY_MS = 1_500;
+
+function slowQueries(topology: Topology, onQuery: () => void): SdkClients {
+  const clients = makeClients(topology);
+  clients.dynamodb.middlewareStack.add(
+    (next, { commandName }) =>
+      async (args) => {
+        if (commandName === "QueryCommand") {
+          onQuery();
+          await new Promise((resolve) => setTimeout(resolve, QUERY_MS));
+        }
+        return next(args);
+      },
+    { step: "initialize" },
+  );
+  onTestFinished(() => clients.close());
+  return clients;
+}
 
 /** Counts the messages that are out of sight in all lanes. */
 function watchInFlight({ endpoint, lanes }: Topology): () => Promise<number> {

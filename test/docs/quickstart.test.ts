@@ -49,7 +49,9 @@ describe("the quickstart, as processes", () => {
 
     const lines = (await worker.end()).output.trim().split("\n");
     expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+      { message: "worker started" },
       { message: "attempt ended", taskId: id, task: "send-receipt", attempt: 1, outcome: "succeeded" },
+      { message: "worker stopped", reason: "signal" },
     ]);
     expect(worker.child.exitCode).toBe(0);
   });

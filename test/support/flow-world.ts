@@ -115,8 +115,8 @@ export async function flowWorld(options: WorldOptions = {}): Promise<FlowWorld> 
   const clientOn = (host: FlowHost): TasklaneClient =>
     createClient({ backend: host.reach(backend), clock: host.clock, random, onEvent: (event) => events.push(event) });
 
-  const step = async (end: number): Promise<boolean> => {
-    await nextTurn();
+  /** Moves time to the next timer, if that comes by then; what it resolves has not run yet. */
+  const step = (end: number): boolean => {
     const next = clock.nextTimerAt();
     if (next === undefined || next > end) return false;
     clock.advanceTo(next);
@@ -167,16 +167,18 @@ export async function flowWorld(options: WorldOptions = {}): Promise<FlowWorld> 
     settle: nextTurn,
     async advance(by) {
       const end = clock.now() + (typeof by === "number" ? by : parseDuration(by, "argument of advance()"));
-      while (await step(end));
+      do await nextTurn();
+      while (step(end));
       clock.advanceTo(end);
       await nextTurn();
     },
     async until(isSo, within = UNTIL_DEFAULT) {
       const end = clock.now() + parseDuration(within, "argument of until()");
-      await nextTurn();
-      // The last step may be the one that makes it so.
-      while (!isSo())
-        if (!(await step(end)) && !isSo()) throw new Error(`It is not so after ${within}: ${String(isSo)}`);
+      for (;;) {
+        await nextTurn();
+        if (isSo()) return;
+        if (!step(end)) throw new Error(`It is not so after ${within}: ${String(isSo)}`);
+      }
     },
     async during(work, within = UNTIL_DEFAULT) {
       let over = false;
