@@ -2,8 +2,10 @@ import { sleep } from "../ports/clock.ts";
 import type { AnyTask, TaskOutput } from "../task/define-task.ts";
 import { formatDuration, parseDuration } from "../task/duration.ts";
 import { InputInvalidError, TasklaneError } from "../task/errors.ts";
+import { itemBytes } from "../task/item-size.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../task/json.ts";
-import { PAYLOAD_MAX_BYTES } from "../task/limits.ts";
+import { PAYLOAD_MAX_BYTES, RECORD_MAX_BYTES } from "../task/limits.ts";
+import { encodeRecord } from "../task/record-codec.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { shorten } from "../task/outcome.ts";
 import { isGone } from "../task/record.ts";
@@ -122,6 +124,17 @@ function endedOtherwise(record: TaskRecord): TasklaneError {
   });
 }
 
+/** What the times of a lease that is renewed may still add to a record. */
+const RENEWAL_BYTES = 16;
+
+/** Shortens a reason until the record that holds it stays within one write unit. */
+function fitReason(record: TaskRecord, reason: string): string {
+  const bytes = itemBytes(encodeRecord({ ...record, cancelRequested: reason })) + RENEWAL_BYTES;
+  // A character has at least one byte, and the mark of what was cut has three.
+  const over = bytes + 3 - RECORD_MAX_BYTES;
+  return bytes <= RECORD_MAX_BYTES ? reason : shorten(reason, Math.max(1, reason.length - over));
+}
+
 /** Ends a queued task, or asks a running one to stop. Which of cancel and completion came first is decided by one conditional write. */
 async function cancelTask(services: Services, id: string, reason: string): Promise<TaskState> {
   for (let round = 0; round < 10; round++) {
@@ -132,7 +145,7 @@ async function cancelTask(services: Services, id: string, reason: string): Promi
     const message = shorten(reason, RECORD_MESSAGE_MAX_CHARS);
     const patch =
       record.state === "running"
-        ? { set: { cancelRequested: message } }
+        ? { set: { cancelRequested: fitReason(record, message) } }
         : {
             set: {
               state: "cancelled" as const,

@@ -10,6 +10,8 @@ import { startsOf } from "./verdict.ts";
 const GRACE_MS = 2_000;
 /** Nothing of this test may rest on it: what is not shown again at once comes after it. */
 const LONG_LEASE = "60s";
+/** How long each query of the ledger takes in one of the tests: the scheduler asks many in a row. */
+const QUERY_MS = 1_500;
 
 test("F42 SIGTERM with a grace of 2 s: the running task is interrupted uncharged, the waiting ones are shown again, exit code 0", async () => {
   const stage = await setStage({
@@ -89,9 +91,6 @@ test("F42 a scheduler that is in the middle of a long run takes nothing from the
   expect(performance.now() - stoppedAt).toBeLessThan(GRACE_MS + QUERY_MS);
   expect(await holding.get()).toMatchObject({ state: "queued", interruptions: 1, failures: 0 });
 });
-
-/** How long each query takes: the scheduler asks many in a row. */
-const QUERY_MS = 1_500;
 
 function slowQueries(topology: Topology, onQuery: () => void): SdkClients {
   const clients = makeClients(topology);

@@ -11,7 +11,8 @@ const DAY_MS = 86_400_000;
 const good = defineTask({ name: "good", input: z.object({ n: z.number() }), retention: "60d" });
 const bad = defineTask({ name: "bad", input: z.object({ n: z.number() }), retention: "60d", maxLifetime: "60d" });
 
-const entries = (count: number): { input: { n: number } }[] => Array.from({ length: count }, (_, n) => ({ input: { n } }));
+const entries = (count: number): { input: { n: number } }[] =>
+  Array.from({ length: count }, (_, n) => ({ input: { n } }));
 
 function workerOf(world: FlowWorld): { stop(): void } {
   return world.worker(
@@ -46,7 +47,9 @@ describe("the list of the dead", () => {
     expect(idsOf(found)).toEqual(idsOf(dead));
     for (const task of found) expect(task).toMatchObject({ state: "dead", reason: "TERMINAL", message: "bad it is." });
     const calls = world.calls.slice(from);
-    expect(new Set(calls.filter(({ verb }) => verb === "query").map(({ target }) => target))).toEqual(new Set(["dead"]));
+    expect(new Set(calls.filter(({ verb }) => verb === "query").map(({ target }) => target))).toEqual(
+      new Set(["dead"]),
+    );
     // It reads what it lists, and nothing else.
     expect(calls.filter(({ verb }) => verb === "readMany")).toHaveLength(450);
     await world.close();

@@ -83,7 +83,12 @@ describe("F25 a payload that is gone", () => {
     world.faults = undefined;
     const { input } = world.record(task.id);
     if (input.at !== "side") throw new Error("it was meant for a side item");
-    await world.backend.ledger.putSide({ id: task.id, key: `p#${input.hash}`, value: "gone", expiresAt: world.clock.now() - 1 });
+    await world.backend.ledger.putSide({
+      id: task.id,
+      key: `p#${input.hash}`,
+      value: "gone",
+      expiresAt: world.clock.now() - 1,
+    });
     const arrived = startWorker(world);
     await schedulerOf(world).run();
     await world.until(() => world.record(task.id).state === "dead");
@@ -118,7 +123,10 @@ describe("F26 a payload that is not what was written", () => {
     { what: "it is empty", alter: () => new Uint8Array() },
     { what: "it is another text of the same length", alter: (bytes: Uint8Array) => bytes.map(() => 0x20) },
     { what: "it is no UTF-8", alter: (bytes: Uint8Array) => bytes.with(5_000, 0xff) },
-    { what: "a byte order mark was put before it", alter: (bytes: Uint8Array) => Uint8Array.from([0xef, 0xbb, 0xbf, ...bytes]) },
+    {
+      what: "a byte order mark was put before it",
+      alter: (bytes: Uint8Array) => Uint8Array.from([0xef, 0xbb, 0xbf, ...bytes]),
+    },
   ])("ends its task, and no handler sees it: $what", async ({ alter }) => {
     const world = await flowWorld();
     const { id, key } = await large(world);
@@ -323,13 +331,20 @@ describe("F29 items whose time is over, which TTL has not removed", () => {
       { scheduler: false },
     );
     const text = noise(3_000);
-    const first = await world.client.enqueue(brief, { key: "k", fail: true, text }, { meta: { of: "first", more: "m".repeat(200) } });
+    const first = await world.client.enqueue(
+      brief,
+      { key: "k", fail: true, text },
+      { meta: { of: "first", more: "m".repeat(200) } },
+    );
     await world.until(() => world.record(first.id).state === "succeeded");
     expect((await first.get()).history).toHaveLength(1);
     const { expiresAt = 0, createdAt } = world.record(first.id);
     // The record is kept a day longer than any message of it can live.
     expect(expiresAt - createdAt).toBeGreaterThanOrEqual(5 * DAY_MS);
-    expect(await world.client.enqueue(brief, { key: "k", fail: true, text })).toMatchObject({ id: first.id, duplicate: true });
+    expect(await world.client.enqueue(brief, { key: "k", fail: true, text })).toMatchObject({
+      id: first.id,
+      duplicate: true,
+    });
     worker.stop();
     await world.advance(expiresAt - world.clock.now());
 

@@ -13,7 +13,10 @@ const carry = defineTask({ name: "carry", input: z.string() });
 
 /** Puts messages of one's own into the lane, as whoever may send can. */
 const forge = (world: FlowWorld, ...bodies: object[]): Promise<unknown> =>
-  world.backend.queue.send({ lane: "normal" }, bodies.map((body) => ({ body: JSON.stringify(body) })));
+  world.backend.queue.send(
+    { lane: "normal" },
+    bodies.map((body) => ({ body: JSON.stringify(body) })),
+  );
 
 /** The message that was sent for a task. */
 function messageOf(world: FlowWorld, id: string): Record<string, unknown> {
@@ -51,7 +54,14 @@ describe("a forged copy in the message", () => {
       world,
       { ...honest, p: '"forged"', pz: undefined },
       { ...honest, p: undefined, pz: packed },
-      { ...honest, p: '"forged"', pz: packed, ref: `sj.d30.a.a.${"h".repeat(43)}`, key: `d30/${victim.id}/x`, bucket: "another" },
+      {
+        ...honest,
+        p: '"forged"',
+        pz: packed,
+        ref: `sj.d30.a.a.${"h".repeat(43)}`,
+        key: `d30/${victim.id}/x`,
+        bucket: "another",
+      },
       { ...honest, p: JSON.stringify(`${text}!`) },
     );
     const arrived = startWorker(world);
@@ -137,7 +147,24 @@ describe("a forged reference", () => {
     fc.string({ maxLength: 60 }),
   );
   const fields = fc.dictionary(
-    fc.constantFrom("ref", "key", "bucket", "p", "pz", "id", "q", "input", "s3", "at", "life", "hash", "payload", "e", "slot", "n"),
+    fc.constantFrom(
+      "ref",
+      "key",
+      "bucket",
+      "p",
+      "pz",
+      "id",
+      "q",
+      "input",
+      "s3",
+      "at",
+      "life",
+      "hash",
+      "payload",
+      "e",
+      "slot",
+      "n",
+    ),
     fc.oneof(junk, fc.integer(), fc.constant(null), fc.record({ key: junk, bucket: junk })),
     { maxKeys: 6 },
   );
@@ -156,9 +183,7 @@ describe("a forged reference", () => {
         const arrived = startWorker(world);
         await world.until(() => [one, other].every(({ id }) => world.record(id).state === "succeeded"));
         await world.advance("2m");
-        const keys = new Set(
-          world.calls.slice(from).flatMap(({ verb, target }) => (verb === "get" ? [target] : [])),
-        );
+        const keys = new Set(world.calls.slice(from).flatMap(({ verb, target }) => (verb === "get" ? [target] : [])));
         for (const key of keys) {
           const [, id = "", hash] = key.split("/");
           const { input } = world.record(id);

@@ -68,7 +68,10 @@ test("F25 429, 500, 503, a broken line and a refusal for lack of permission do n
   expect(await task.result({ timeout: "40s" })).toEqual({ length: LARGE.length });
   expect(answers).toEqual([]);
   expect(await task.get()).toMatchObject({ state: "succeeded", attempts: 1, failures: 0, crashes: 0 });
-  expect(events.filter(({ type }) => type === "deferred")).toMatchObject([{ reason: "unavailable" }, { reason: "unavailable" }]);
+  expect(events.filter(({ type }) => type === "deferred")).toMatchObject([
+    { reason: "unavailable" },
+    { reason: "unavailable" },
+  ]);
 });
 
 test("F25 an object that is not there ends it", async () => {
@@ -99,7 +102,9 @@ test("F26 an object that somebody wrote over ends it", async () => {
   const [, bucket = "", ...key] = new URL(put?.name.slice(4) ?? "", proxy.url).pathname.split("/");
   expect(bucket).toBe(topology.bucket);
   expect(key[1]).toBe(task.id);
-  await s3.send(new PutObjectCommand({ Bucket: bucket, Key: key.join("/"), Body: JSON.stringify(LARGE).replace(/.$/, "'") }));
+  await s3.send(
+    new PutObjectCommand({ Bucket: bucket, Key: key.join("/"), Body: JSON.stringify(LARGE).replace(/.$/, "'") }),
+  );
   resolve();
   await expect(task.result({ timeout: "40s" })).rejects.toMatchObject({ code: "TASK_DEAD" });
   expect(await task.get()).toMatchObject({ state: "dead", reason: "PAYLOAD_CORRUPT", failures: 0 });
@@ -108,7 +113,9 @@ test("F26 an object that somebody wrote over ends it", async () => {
 
 test("F24 an enqueue whose object is not taken accepts nothing; one whose put was taken and not answered goes on", async () => {
   proxy.interfere(async ({ name }, forward) => (name.startsWith("PUT") ? s3Error(403, "AccessDenied") : forward()));
-  await expect(client.enqueue(carry, LARGE, { idempotencyKey: "once" })).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
+  await expect(client.enqueue(carry, LARGE, { idempotencyKey: "once" })).rejects.toMatchObject({
+    code: "PERMISSION_DENIED",
+  });
   let hangUps = 0;
   proxy.interfere(async ({ name }, forward) => {
     const reply = await forward();

@@ -22,9 +22,18 @@ test("F28 two workers on real clients start no more than 20 a second and a burst
   const events: TasklaneEvent[] = [];
   const onEvent = (event: TasklaneEvent): void => void events.push(event);
   const options = { lanes: ["normal"], scheduler: false, concurrency: 10, onEvent } as const;
-  const local = await startLocal({ spec: { queue: "limited", lanes: ["normal"] }, handlers: [handlerOf("one")], worker: options });
+  const local = await startLocal({
+    spec: { queue: "limited", lanes: ["normal"] },
+    handlers: [handlerOf("one")],
+    worker: options,
+  });
   const stop = new AbortController();
-  const other = createWorker({ ...options, handlers: [handlerOf("two")], topology: local.topology, log: () => undefined }).run({
+  const other = createWorker({
+    ...options,
+    handlers: [handlerOf("two")],
+    topology: local.topology,
+    log: () => undefined,
+  }).run({
     signal: stop.signal,
   });
   try {
@@ -34,7 +43,13 @@ test("F28 two workers on real clients start no more than 20 a second and a burst
     );
     await Promise.all(tasks.map((task) => task.result({ timeout: "50s" })));
     expect(starts.map(({ n }) => n).sort((a, b) => a - b)).toEqual(Array.from({ length: TASKS }, (_, n) => n));
-    expect(worstBreach(starts.map(({ at }) => at), supplier, NOTED_LATE_MS)).toBeUndefined();
+    expect(
+      worstBreach(
+        starts.map(({ at }) => at),
+        supplier,
+        NOTED_LATE_MS,
+      ),
+    ).toBeUndefined();
     expect(new Set(starts.map(({ worker }) => worker)).size).toBe(2);
     // It takes at least the time that the rate allows.
     const spanMs = Math.max(...starts.map(({ at }) => at)) - Math.min(...starts.map(({ at }) => at));

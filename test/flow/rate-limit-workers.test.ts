@@ -70,7 +70,9 @@ const limits = fc
     burst: fc.constantFrom(1, 2, 3, 10),
   })
   .map((options) => defineRateLimit({ name: "supplier", ...options }));
-const kills = fc.array(fc.record({ afterMs: fc.integer({ min: 1, max: 20_000 }), worker: fc.nat(2) }), { maxLength: 4 });
+const kills = fc.array(fc.record({ afterMs: fc.integer({ min: 1, max: 20_000 }), worker: fc.nat(2) }), {
+  maxLength: 4,
+});
 
 describe("F28 several workers under one rate limit", () => {
   test("start no more handlers than burst + rate × time, whoever crashes, fails, snoozes or is woken twice", async () => {
@@ -97,7 +99,12 @@ describe("F28 several workers under one rate limit", () => {
           }
           await world.until(() => accepted.every(({ id }) => isFinal(world.record(id).state)), "6h");
           for (const key of ["a", "b"])
-            expect(worstBreach(starts.filter((each) => each.key === key).map(({ at }) => at), limit)).toBeUndefined();
+            expect(
+              worstBreach(
+                starts.filter((each) => each.key === key).map(({ at }) => at),
+                limit,
+              ),
+            ).toBeUndefined();
           for (const [at, { id }] of accepted.entries()) {
             const record = world.record(id);
             expect(record.state).toBe("succeeded");
@@ -122,7 +129,13 @@ describe("F28 several workers under one rate limit", () => {
   test("a takeover needs a slot like any other start", async () => {
     const world = await flowWorld();
     const limit = defineRateLimit({ name: "supplier", limit: 1, per: "20s", burst: 2 });
-    const fragile = defineTask({ name: "fragile", input: z.object({}), rateLimit: limit, maxCrashes: 10, timeout: "1h" });
+    const fragile = defineTask({
+      name: "fragile",
+      input: z.object({}),
+      rateLimit: limit,
+      maxCrashes: 10,
+      timeout: "1h",
+    });
     const starts: number[] = [];
     const handlerOn = (host: FlowHost): TaskHandler =>
       fragile.handle(async (_, ctx) => {
@@ -130,7 +143,10 @@ describe("F28 several workers under one rate limit", () => {
         if (ctx.attempt === 1) await host.pause(1_800_000, ctx.signal);
       });
     const first = world.worker((host) => [handlerOn(host)], { concurrency: 20 });
-    const tasks = await world.client.enqueueMany(fragile, Array.from({ length: 10 }, () => ({ input: {} })));
+    const tasks = await world.client.enqueueMany(
+      fragile,
+      Array.from({ length: 10 }, () => ({ input: {} })),
+    );
     await world.until(() => starts.length === 10);
     first.host.kill();
     world.worker((host) => [handlerOn(host)]);
@@ -155,7 +171,12 @@ describe("F28 several workers under one rate limit", () => {
     );
     await world.until(() => tasks.every(({ id }) => world.record(id).state === "succeeded"));
     expect(starts).toHaveLength(60);
-    expect(worstBreach(starts.map(({ at }) => at), limit)).toBeUndefined();
+    expect(
+      worstBreach(
+        starts.map(({ at }) => at),
+        limit,
+      ),
+    ).toBeUndefined();
     expect(world.audit.violations).toEqual([]);
     await world.close();
   });
@@ -171,7 +192,10 @@ describe("F28 several workers under one rate limit", () => {
       if (die) throw new TerminalError("not yet");
     });
     world.worker([handler], { scheduler: false });
-    const tasks = await world.client.enqueueMany(brief, Array.from({ length: 6 }, () => ({ input: {} })));
+    const tasks = await world.client.enqueueMany(
+      brief,
+      Array.from({ length: 6 }, () => ({ input: {} })),
+    );
     const bodies = world.calls.flatMap(({ verb, target, entry }) =>
       verb === "send" && target === "normal" && entry !== undefined ? [entry] : [],
     );
@@ -179,7 +203,10 @@ describe("F28 several workers under one rate limit", () => {
     await world.advance("2h");
     die = false;
     // The letters go back, and with them messages of the first epoch, which name an hour that is over.
-    await world.backend.queue.send({ lane: "normal" }, bodies.map((body) => ({ body, delayMs: 2_000 })));
+    await world.backend.queue.send(
+      { lane: "normal" },
+      bodies.map((body) => ({ body, delayMs: 2_000 })),
+    );
     await moveLetters(world);
     await world.until(() => tasks.every(({ id }) => world.record(id).state === "succeeded"));
     expect(starts).toHaveLength(12);
@@ -200,7 +227,9 @@ describe("F28 several workers under one rate limit", () => {
     const id = one?.id ?? "";
     world.worker((host) => [handlerOn(host)], { scheduler: false });
     await world.until(() => world.record(id).failures === 2);
-    const withSlot = world.calls.find(({ verb, entry }) => verb === "send" && entry?.includes(id) && entry.includes('"slot"'));
+    const withSlot = world.calls.find(
+      ({ verb, entry }) => verb === "send" && entry?.includes(id) && entry.includes('"slot"'),
+    );
     expect(withSlot?.entry).toBeDefined();
     // The slot of this copy was used by the first attempt, and is still good; the second one used the next.
     await world.backend.queue.send({ lane: "normal" }, [{ body: withSlot?.entry ?? "" }]);
@@ -210,7 +239,12 @@ describe("F28 several workers under one rate limit", () => {
     expect(mine).toHaveLength(3);
     expect((mine[1] ?? 0) - (mine[0] ?? 0)).toBeGreaterThanOrEqual(5_000);
     expect((mine[2] ?? 0) - (mine[1] ?? 0)).toBeGreaterThanOrEqual(5_000);
-    expect(worstBreach(starts.map(({ at }) => at), limit)).toBeUndefined();
+    expect(
+      worstBreach(
+        starts.map(({ at }) => at),
+        limit,
+      ),
+    ).toBeUndefined();
     expect(world.audit.violations).toEqual([]);
     await world.close();
   });
@@ -278,8 +312,14 @@ describe("a task that its rate limit holds back", () => {
       await scheduler.run();
     }
     expect(starts).toHaveLength(30);
-    for (const { id } of tasks) expect(world.record(id)).toMatchObject({ state: "succeeded", attempts: 1, failures: 0 });
-    expect(worstBreach(starts.map(({ at }) => at), limit)).toBeUndefined();
+    for (const { id } of tasks)
+      expect(world.record(id)).toMatchObject({ state: "succeeded", attempts: 1, failures: 0 });
+    expect(
+      worstBreach(
+        starts.map(({ at }) => at),
+        limit,
+      ),
+    ).toBeUndefined();
     await world.close();
   });
 

@@ -18,7 +18,8 @@ async function withoutSends<T>(world: FlowWorld, work: () => Promise<T>): Promis
   return result;
 }
 
-const entries = (count: number): { input: { n: number } }[] => Array.from({ length: count }, (_, n) => ({ input: { n } }));
+const entries = (count: number): { input: { n: number } }[] =>
+  Array.from({ length: count }, (_, n) => ({ input: { n } }));
 
 describe("what is owed", () => {
   test("F21 a send that failed is sent by the next run, and only the final write ends the owing", async () => {
@@ -45,7 +46,9 @@ describe("what is owed", () => {
 
   test("far tasks are sent a few minutes ahead, and start within 5 s of their time, never before", async () => {
     const world = await flowWorld();
-    const delaysMs = [901, 960, 1_201.5, 1_799.999, 3_600, 5_000.25, 10_799].map((seconds) => Math.round(seconds * 1_000));
+    const delaysMs = [901, 960, 1_201.5, 1_799.999, 3_600, 5_000.25, 10_799].map((seconds) =>
+      Math.round(seconds * 1_000),
+    );
     const now = world.clock.now();
     const tasks = await Promise.all(
       delaysMs.map((delay, n) => world.client.enqueue(errand, { n }, { runAt: new Date(now + delay) })),
@@ -313,7 +316,7 @@ describe("a run of the scheduler", () => {
     const [one, other] = [schedulerOf(world, "one"), schedulerOf(world, "other")];
     await withoutSends(world, () => world.client.enqueueMany(errand, entries(10)));
     const reports = await Promise.all([one.run(), other.run()]);
-    expect(reports.map(({ skipped }) => skipped).sort()).toEqual([false, true]);
+    expect(reports.filter(({ skipped }) => skipped)).toHaveLength(1);
     expect(await depthOf(world)).toBe(10);
     await world.close();
   });
@@ -350,7 +353,8 @@ describe("a run of the scheduler", () => {
 
 describe("the decision about an owed task", () => {
   const now = Date.UTC(2026, 0, 5);
-  const owed = (fields: Parameters<typeof aRecord>[0]) => aRecord({ notBefore: now - 1_000, owedAt: now - 1, ...fields });
+  const owed = (fields: Parameters<typeof aRecord>[0]) =>
+    aRecord({ notBefore: now - 1_000, owedAt: now - 1, ...fields });
 
   test.each(["succeeded", "dead", "cancelled", "expired"] as const)("forgets one that is %s", (state) => {
     expect(planOwed(owed({ state }), now, true)).toEqual({ kind: "forget" });

@@ -13,12 +13,16 @@ const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 const errand = defineTask({ name: "errand", input: z.object({ n: z.number() }), timeout: "11h" });
 
-const entries = (count: number): { input: { n: number } }[] => Array.from({ length: count }, (_, n) => ({ input: { n } }));
+const entries = (count: number): { input: { n: number } }[] =>
+  Array.from({ length: count }, (_, n) => ({ input: { n } }));
 
 /** Puts a message into the lane that nobody claims, so that the lane is never empty; answers how to take it out again. */
 async function keepBusy(world: FlowWorld): Promise<() => Promise<void>> {
   await world.backend.queue.send({ lane: "normal" }, [{ body: "a message in the way" }]);
-  const [message] = await world.backend.queue.receive({ lane: "normal" }, { max: 1, waitMs: 0, visibilityMs: 12 * HOUR_MS });
+  const [message] = await world.backend.queue.receive(
+    { lane: "normal" },
+    { max: 1, waitMs: 0, visibilityMs: 12 * HOUR_MS },
+  );
   return async () => {
     await world.backend.queue.acknowledge({ lane: "normal" }, [message?.receipt ?? ""]);
   };
@@ -245,7 +249,8 @@ describe("the walk over the creation index", () => {
     const task = await world.client.enqueue(errand, { n: 1 });
     await scheduler.runEach(72, HOUR_MS);
     let refusals = 0;
-    world.faults = ({ verb, target }) => (verb === "changeMany" && target === task.id && refusals++ === 0 ? "refused" : undefined);
+    world.faults = ({ verb, target }) =>
+      verb === "changeMany" && target === task.id && refusals++ === 0 ? "refused" : undefined;
     await world.advance("1h");
     await scheduler.run();
     if (refusals === 0) {
@@ -265,7 +270,10 @@ describe("a queue that loses its messages", () => {
   test("F35 purged in the middle of a run, at a limited rate, still ends every task once", async () => {
     const world = await flowWorld();
     const scheduler = schedulerOf(world);
-    world.worker((host) => [errand.handle((_, ctx) => host.pause(2_000, ctx.signal))], { scheduler: false, concurrency: 5 });
+    world.worker((host) => [errand.handle((_, ctx) => host.pause(2_000, ctx.signal))], {
+      scheduler: false,
+      concurrency: 5,
+    });
     await world.settle();
     const tasks = await world.client.enqueueMany(errand, entries(400));
     await world.advance("30s");
@@ -291,7 +299,10 @@ describe("a queue that loses its messages", () => {
     await scheduler.runEach((5 * DAY_MS) / (10 * MINUTE_MS), 10 * MINUTE_MS);
     const retention = scheduler.resent().filter(({ because }) => because === "retention");
     expect(new Set(retention.map(({ taskId }) => taskId)).size).toBe(25);
-    for (const { at } of retention) expect(at - (tasks.length > 0 ? world.record(retention[0]?.taskId ?? "").createdAt : 0)).toBeGreaterThanOrEqual(3 * DAY_MS);
+    for (const { at } of retention)
+      expect(at - (tasks.length > 0 ? world.record(retention[0]?.taskId ?? "").createdAt : 0)).toBeGreaterThanOrEqual(
+        3 * DAY_MS,
+      );
     for (const { id } of tasks) expect(world.record(id).state).toBe("queued");
 
     world.worker([errand.handle(() => undefined)], { scheduler: false });

@@ -4,6 +4,7 @@ import { defineTask } from "../../lib/task/define-task.ts";
 import { TerminalError } from "../../lib/task/handler-errors.ts";
 import type { FlowWorld, WorldWorker } from "../support/flow-world.ts";
 import { flowWorld } from "../support/flow-world.ts";
+import { noise } from "../support/payload-texts.ts";
 import { depthOf, schedulerOf } from "../support/world-scheduler.ts";
 
 const DLQ = { lane: "normal", dead: true } as const;
@@ -49,15 +50,25 @@ describe("a redrive", () => {
     const { takeAll } = picky(world);
     const id = await deadOf(world, "bad");
     const ref = world.client.task(errand, id);
-    expect(await ref.get()).toMatchObject({ state: "dead", epoch: 1, attempts: 2, failures: 2, reason: "RETRIES_EXHAUSTED" });
+    expect(await ref.get()).toMatchObject({
+      state: "dead",
+      epoch: 1,
+      attempts: 2,
+      failures: 2,
+      reason: "RETRIES_EXHAUSTED",
+    });
     takeAll();
     await ref.redrive();
     expect(world.record(id)).toMatchObject({ epoch: 2, failures: 0 });
-    for (const field of ["reason", "message", "finishedAt", "expiresAt"] as const) expect(world.record(id)[field]).toBeUndefined();
+    for (const field of ["reason", "message", "finishedAt", "expiresAt"] as const)
+      expect(world.record(id)[field]).toBeUndefined();
     expect(await world.during(ref.result())).toEqual({ text: "bad" });
     const details = await ref.get();
     expect(details).toMatchObject({ state: "succeeded", epoch: 2, attempts: 3, failures: 0 });
-    expect(details.history).toMatchObject([{ attempt: 1, outcome: "retry" }, { attempt: 2, outcome: "dead" }]);
+    expect(details.history).toMatchObject([
+      { attempt: 1, outcome: "retry" },
+      { attempt: 2, outcome: "dead" },
+    ]);
     expect(world.audit.commitsOf(id)).toBe(2);
     expect(world.audit.violations).toEqual([]);
     await world.close();
@@ -65,7 +76,10 @@ describe("a redrive", () => {
 
   test.each([
     { what: "a short one", text: "good" },
-    { what: "one of three-byte characters that would not fit the record by their number alone", text: "\u20ac".repeat(180) },
+    {
+      what: "one of three-byte characters that would not fit the record by their number alone",
+      text: "\u20ac".repeat(180),
+    },
     { what: "one for a side item", text: "g".repeat(3_000) },
     { what: "one for S3", text: "g\u{1F600}x9".repeat(20_000) },
   ])("takes a mended input: $what", async ({ text }) => {
@@ -84,7 +98,9 @@ describe("a redrive", () => {
     picky(world);
     const id = await deadOf(world, "bad");
     const wrong: { text: string } = JSON.parse('{"text":7}');
-    await expect(world.client.task(errand, id).redrive({ input: wrong })).rejects.toMatchObject({ code: "INPUT_INVALID" });
+    await expect(world.client.task(errand, id).redrive({ input: wrong })).rejects.toMatchObject({
+      code: "INPUT_INVALID",
+    });
     expect(world.record(id)).toMatchObject({ state: "dead", epoch: 1 });
     await world.close();
   });
@@ -99,7 +115,9 @@ describe("a redrive", () => {
     const done = await world.client.enqueue(errand, { text: "good" });
     await world.during(done.result());
     await expect(done.redrive()).rejects.toMatchObject({ code: "REDRIVE_REFUSED" });
-    await expect(world.client.task(errand, "no-such-task-at-all").redrive()).rejects.toMatchObject({ code: "TASK_NOT_FOUND" });
+    await expect(world.client.task(errand, "no-such-task-at-all").redrive()).rejects.toMatchObject({
+      code: "TASK_NOT_FOUND",
+    });
     await world.close();
   });
 
@@ -120,7 +138,8 @@ describe("a redrive", () => {
           ),
       ),
     );
-    expect(answers.sort()).toEqual(["REDRIVE_REFUSED", "REDRIVE_REFUSED", "REDRIVE_REFUSED", "redriven"]);
+    expect(answers.filter((answer) => answer === "redriven")).toHaveLength(1);
+    expect(answers.filter((answer) => answer === "REDRIVE_REFUSED")).toHaveLength(3);
     await world.until(() => world.record(id).state === "succeeded");
     await world.advance("10m");
     expect(world.record(id)).toMatchObject({ epoch: 2, attempts: 3 });
@@ -142,20 +161,17 @@ describe("a redrive", () => {
       host.onCall = () => {
         if (seen++ === step) host.kill();
       };
-      const over = world
-        .clientOn(host)
-        .task(errand, id)
-        .redrive()
-        .then(() => "over");
+      void world.clientOn(host).task(errand, id).redrive();
       await world.settle();
       await scheduler.runEach(1);
-      if (world.record(id).state === "dead") {
-        not++;
-        expect(world.record(id).epoch).toBe(1);
-        await world.advance("3s");
-        expect(await world.letters()).toMatchObject([{ id, epoch: 1 }]);
-        await world.client.task(errand, id).redrive();
-      } else happened++;
+      const isDead = world.record(id).state === "dead";
+      await world.advance("3s");
+      // Either nothing happened, and its letter is still there, or it is the next epoch's.
+      const epochs = (await world.letters()).map(({ epoch }) => epoch);
+      expect([isDead, ...epochs]).toEqual(isDead ? [true, 1] : [false]);
+      if (isDead) await world.client.task(errand, id).redrive();
+      if (isDead) not++;
+      else happened++;
       await world.until(() => world.record(id).state === "succeeded");
       await world.advance("10m");
       await scheduler.run();
@@ -164,10 +180,7 @@ describe("a redrive", () => {
       expect([await depthOf(world), await depthOf(world, DLQ)]).toEqual([0, 0]);
       expect(world.audit.violations).toEqual([]);
       await world.close();
-      if (!host.isDead) {
-        expect(await over).toBe("over");
-        break;
-      }
+      if (!host.isDead) break;
       steps++;
     }
     expect(steps).toBeGreaterThanOrEqual(6);
@@ -200,55 +213,51 @@ describe("the object of a redriven task", () => {
     maxLifetime: "1d",
     maxRetries: 0,
   });
-  const text = "bytes ".repeat(20_000);
 
   test.each([
     { what: "is left alone while its class lasts long enough", afterDays: 10, renewed: false },
     { what: "is written anew, under the same key, if its class could end", afterDays: 55, renewed: true },
   ])("$what", async ({ afterDays, renewed }) => {
     const world = await flowWorld();
+    const text = noise(90_000);
+    const arrived: string[] = [];
     let die = true;
-    const handlers = [
-      long.handle((input) => {
-        if (die) throw new TerminalError("not yet");
-        expect(input.text).toBe(text);
-      }),
-    ];
-    const first = world.worker(handlers, { scheduler: false });
-    const random = incompressible(90_000);
-    const { id } = await world.client.enqueue(long, { text });
-    const big = await world.client.enqueue(long, { text: random });
-    await world.until(() => [id, big.id].every((each) => world.record(each).state === "dead"));
+    const handler = long.handle((input) => {
+      if (die) throw new TerminalError("not yet");
+      arrived.push(input.text);
+    });
+    const first = world.worker([handler], { scheduler: false });
+    const task = await world.client.enqueue(long, { text });
+    await world.until(() => world.record(task.id).state === "dead");
     first.stop();
-    const before = world.record(big.id).input;
+    const before = world.record(task.id).input;
     expect(before).toMatchObject({ at: "s3", life: "d100" });
     const keys = world.backend.payloads.keys();
     expect(keys).toHaveLength(1);
 
-    // Dead records are kept for the retention after each death: an operator has looked at this one before.
-    await world.advance(`${afterDays}d`);
-    await big.redrive();
-    const after = world.record(big.id).input;
+    await world.advance(afterDays * DAY_MS);
+    const now = world.clock.now();
+    await task.redrive();
+    expect(world.record(task.id).input).toEqual(renewed ? { ...before, storedAt: now } : before);
     expect(world.backend.payloads.keys()).toEqual(keys);
-    if (!renewed) expect(after).toEqual(before);
-    else expect(after).toEqual({ ...before, storedAt: world.clock.now() });
+    const second = world.worker([handler], { scheduler: false });
+    await world.until(() => world.record(task.id).state === "dead" && world.record(task.id).epoch === 2);
+    second.stop();
 
-    // The class of the first write ends; a renewed object does not.
+    // The class of the first write ends; a renewed object does not, and serves the next redrive.
     await world.advance(101 * DAY_MS - afterDays * DAY_MS);
     expect(world.backend.payloads.keys()).toEqual(renewed ? keys : []);
-    if (renewed) {
-      die = false;
-      world.worker(handlers.map(() => long.handle((input) => void expect(input.text).toBe(random))));
-      const scheduler = schedulerOf(world);
-      await scheduler.run();
-      await world.until(() => world.record(big.id).state !== "queued" && world.record(big.id).state !== "running");
-    }
+    die = false;
+    await task.redrive(renewed ? {} : { input: { text } });
+    world.worker([handler], { scheduler: false });
+    await world.until(() => world.record(task.id).state === "succeeded");
+    expect(arrived).toEqual([text]);
     await world.close();
   });
 
   test("in a side item lives on as well", async () => {
     const world = await flowWorld({ ttlLagMs: 0 });
-    const side = incompressible(3_000);
+    const side = noise(3_000);
     let die = true;
     const handler = long.handle((input) => {
       if (die) throw new TerminalError("not yet");
@@ -274,13 +283,3 @@ describe("the object of a redriven task", () => {
     await world.close();
   });
 });
-
-/** Text that zstd cannot make smaller to speak of, the same each time. */
-function incompressible(length: number): string {
-  let [text, seed] = ["", 99];
-  while (text.length < length) {
-    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
-    text += seed.toString(36);
-  }
-  return text.slice(0, length);
-}

@@ -21,8 +21,6 @@ describe("a result", () => {
     [10, "record"],
     [300, "record"],
     [1_500, "side"],
-    [8_190, "side"],
-    [8_191, "s3"],
     [200_000, "s3"],
   ])("of %i bytes lies in the %s, and is read back as it was", async (bytes, at) => {
     const world = await flowWorld();

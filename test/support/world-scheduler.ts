@@ -76,15 +76,25 @@ export async function purge(world: FlowWorld, address: QueueAddress = { lane: "n
 }
 
 /** Moves messages from a lane's dead letter queue back to the lane, as SQS's own redrive does. Answers how many it moved. */
-export async function moveLetters(world: FlowWorld, count = Number.POSITIVE_INFINITY, lane: Lane = "normal"): Promise<number> {
+export async function moveLetters(
+  world: FlowWorld,
+  count = Number.POSITIVE_INFINITY,
+  lane: Lane = "normal",
+): Promise<number> {
   const dead: QueueAddress = { lane, dead: true };
   for (let moved = 0; ; ) {
     const max = Math.min(10, count - moved);
     if (max <= 0) return moved;
     const messages = await world.backend.queue.receive(dead, { max, waitMs: 0, visibilityMs: 30_000 });
     if (messages.length === 0) return moved;
-    await world.backend.queue.send({ lane }, messages.map(({ body }) => ({ body })));
-    await world.backend.queue.acknowledge(dead, messages.map(({ receipt }) => receipt));
+    await world.backend.queue.send(
+      { lane },
+      messages.map(({ body }) => ({ body })),
+    );
+    await world.backend.queue.acknowledge(
+      dead,
+      messages.map(({ receipt }) => receipt),
+    );
     moved += messages.length;
   }
 }
