@@ -6,7 +6,27 @@ import type { EventListener, TasklaneEventType } from "./task/events.ts";
 export function jsonLogger(clock: Clock): AttemptLogger {
   return (level, message, fields) => {
     const line = { time: new Date(clock.now()).toISOString(), level, message, ...fields };
-    process.stdout.write(`${JSON.stringify(line)}\n`);
+    process.stdout.write(`${writeLine(line)}\n`);
+  };
+}
+
+/** A line that cannot be written says so instead of failing the work. */
+function writeLine(line: { readonly message: string }): string {
+  try {
+    return JSON.stringify(line, (_key, value: unknown) => (typeof value === "bigint" ? String(value) : value));
+  } catch (error) {
+    return JSON.stringify({ message: line.message, unwritable: String(error) });
+  }
+}
+
+/** Lets no logger of the app's fail the work that it tells of. */
+export function safeLogger(log: AttemptLogger): AttemptLogger {
+  return (level, message, fields) => {
+    try {
+      log(level, message, fields);
+    } catch {
+      // The logger's own affair.
+    }
   };
 }
 

@@ -29,7 +29,7 @@ import {
 } from "./task/limits.ts";
 import type { Topology } from "./task/topology.ts";
 import { deployedLanes } from "./task/topology.ts";
-import { jsonLogger, logEvents } from "./worker-log.ts";
+import { jsonLogger, logEvents, safeLogger } from "./worker-log.ts";
 
 /** How a worker process behaves. */
 export interface WorkerOptions extends ConnectOptions {
@@ -88,7 +88,7 @@ const POLL_RETRY_MAX_MS = 30_000;
 export function createWorker(options: WorkerOptions): Worker {
   const handlers = indexHandlers(options.handlers);
   const times: LeaseTimes = {
-    leaseMs: atLeast(parseDuration(options.lease ?? DEFAULT_LEASE, "lease of the worker"), 1_000, "lease"),
+    leaseMs: checkLease(parseDuration(options.lease ?? DEFAULT_LEASE, "lease of the worker")),
     skewMs: parseDuration(options.clockSkew ?? `${CLOCK_SKEW_MAX_MS}ms`, "clockSkew of the worker"),
   };
   const graceMs = parseDuration(options.shutdownGrace ?? DEFAULT_SHUTDOWN_GRACE, "shutdownGrace of the worker");
@@ -100,7 +100,7 @@ export function createWorker(options: WorkerOptions): Worker {
   return {
     async run({ signal } = {}) {
       const connection = await connect(options.topology, options.queue, options);
-      const log = options.log ?? jsonLogger(connection.clock);
+      const log = safeLogger(options.log ?? jsonLogger(connection.clock));
       const services = makeServices({ ...connection, onEvent: logEvents(log, options.onEvent) });
       const lanes = deployedLanes(services.backend.topology).filter((lane) => (options.lanes ?? LANES).includes(lane));
       if (lanes.length === 0) refuse("The worker has no lane to poll", options.lanes, "a lane that is deployed");
@@ -251,9 +251,14 @@ function indexHandlers(handlers: readonly TaskHandler[]): ReadonlyMap<string, Ta
   return index;
 }
 
-function atLeast(value: number, least: number, name: string): number {
-  if (value >= least) return value;
-  return refuse(`The ${name} of the worker is too short to be kept`, `${value} ms`, `at least ${least} ms`);
+/** SQS hides a message for 12 hours at most; an hour is more than anybody wants to wait for a crash to be seen. */
+function checkLease(leaseMs: number): number {
+  if (leaseMs >= 1_000 && leaseMs <= 3_600_000) return leaseMs;
+  return refuse(
+    "The lease of the worker cannot be kept",
+    `${leaseMs} ms`,
+    "from 1s to 1h; a long task's lease is renewed",
+  );
 }
 
 function refuse(what: string, received: unknown, expected: string): never {

@@ -4,6 +4,7 @@ import type {
   IndexPage,
   IndexQuery,
   Ledger,
+  ReadOptions,
   RecordOutcome,
   Reservation,
   Reserved,
@@ -70,9 +71,17 @@ export class DynamoLedger implements Ledger {
     return outcomes;
   }
 
-  async readMany(ids: readonly string[], options?: { eventually?: boolean }): Promise<(TaskRecord | undefined)[]> {
+  async readMany(ids: readonly string[], options?: ReadOptions): Promise<(TaskRecord | undefined)[]> {
     const items = await readItems(this.#table, ids.map(recordKey), options?.eventually !== true);
-    return items.map((item) => (item === undefined ? undefined : decodeRecord(item)));
+    return items.map((item) => {
+      if (item === undefined) return undefined;
+      try {
+        return decodeRecord(item);
+      } catch (error) {
+        if (options?.skipUnreadable === true) return undefined;
+        throw error;
+      }
+    });
   }
 
   async claimMany(claims: readonly Claim[]): Promise<WriteOutcome[]> {

@@ -39,21 +39,29 @@ export class Backpressure {
   }
 
   /**
-   * Lets so many tasks into a lane, or refuses them all. An unknown depth lets them in: the ledger takes what the queue cannot count.
+   * Lets a task into a lane, or refuses it. An unknown depth lets them in: the ledger takes what the queue cannot count.
    *
    * @throws QueueFullError `QUEUE_FULL`
    */
-  async admit(wanted: Lane, count: number): Promise<void> {
+  async admit(wanted: Lane): Promise<void> {
+    const { refusal } = await this.admitSome(wanted, 1);
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** Lets as many of so many tasks into a lane as there is room for, with the refusal of the others. */
+  async admitSome(wanted: Lane, count: number): Promise<{ admitted: number; refusal: QueueFullError | undefined }> {
     const lane = carrierOf(this.#topology, wanted);
     const maxBacklog = this.#topology.lanes[lane]?.maxBacklog ?? DEFAULT_MAX_BACKLOG;
     const depth = await this.#depth(lane, maxBacklog);
-    if (depth === undefined) return;
-    if (depth.backlog + count > maxBacklog) throw this.#full(lane, depth, maxBacklog);
-    depth.backlog += count;
-    if (depth.backlog < maxBacklog * BACKLOG_WARNING_RATIO || depth.warned) return;
-    // Once for each look at the depth, so that a full lane is no flood of events.
-    depth.warned = true;
-    this.#notices.warn(lane, depth.backlog, maxBacklog);
+    if (depth === undefined) return { admitted: count, refusal: undefined };
+    const admitted = Math.max(0, Math.min(count, maxBacklog - depth.backlog));
+    depth.backlog += admitted;
+    if (depth.backlog >= maxBacklog * BACKLOG_WARNING_RATIO && !depth.warned) {
+      // Once for each look at the depth, so that a full lane is no flood of events.
+      depth.warned = true;
+      this.#notices.warn(lane, depth.backlog, maxBacklog);
+    }
+    return { admitted, refusal: admitted < count ? this.#full(lane, depth, maxBacklog) : undefined };
   }
 
   #full(lane: Lane, depth: KnownDepth, maxBacklog: number): QueueFullError {

@@ -3,6 +3,9 @@ import type { Ledger } from "../ports/ledger.ts";
 import type { RateLimit } from "../task/define-rate-limit.ts";
 import { RATE_LIMIT_HORIZON_MS, RATE_LIMIT_SHARD_WRITES_PER_SECOND } from "../task/limits.ts";
 
+/** How long a bucket is kept after its last slot, in milliseconds: clocks differ, and forgetting too soon would give a burst away. */
+const FORGET_AFTER_MS = 86_400_000;
+
 /** When a task may start under its rate limit. */
 export type SlotDecision =
   | { readonly kind: "slot"; readonly slotUs: number; readonly startMs: number; readonly endMs: number }
@@ -65,7 +68,8 @@ export class RateLimiter {
       intervalUs,
       floorUs: Math.ceil(fromUs - windowUs + claimTimeUs),
       horizonUs: (now + RATE_LIMIT_HORIZON_MS) * 1_000,
-      expiresAt: now + 2 * RATE_LIMIT_HORIZON_MS + windowUs / 1_000,
+      // The next free slot may lie an interval beyond the horizon, and must not be forgotten before it has come.
+      expiresAt: now + RATE_LIMIT_HORIZON_MS + (windowUs + intervalUs) / 1_000 + FORGET_AFTER_MS,
     });
     if (reserved.granted < count) this.#refuse(bucket, reserved.nextUs / 1_000 - RATE_LIMIT_HORIZON_MS);
     const slots = Array.from({ length: reserved.granted }, (_, at) =>

@@ -37,15 +37,20 @@ export class Slots {
   free(lane: Lane, waiting: (other: Lane) => boolean = () => false): number {
     const idle = this.#total - this.used;
     if (idle <= 0) return 0;
+    // What is unlent of the most urgent lane: not even a lane's own share takes it, since lent slots may be out.
+    let reserved = 0;
     let kept = 0;
     for (const [place, other] of this.#lanes.entries()) {
       if (other === lane) continue;
-      const ownLeft = Math.max(0, (this.#own.get(other) ?? 0) - (this.#used.get(other) ?? 0));
-      if (waiting(other)) kept += ownLeft;
-      else if (place === 0 && this.#total > this.#lanes.length) kept += Math.min(1, ownLeft);
+      const ownLeft = this.#ownLeft(other);
+      if (place === 0 && this.#total > this.#lanes.length) reserved = Math.min(1, ownLeft);
+      kept += waiting(other) ? ownLeft : place === 0 ? reserved : 0;
     }
-    const mine = Math.max(0, (this.#own.get(lane) ?? 0) - (this.#used.get(lane) ?? 0));
-    return Math.max(Math.min(mine, idle), idle - kept);
+    return Math.max(0, Math.min(this.#ownLeft(lane), idle - reserved), idle - kept);
+  }
+
+  #ownLeft(lane: Lane): number {
+    return Math.max(0, (this.#own.get(lane) ?? 0) - (this.#used.get(lane) ?? 0));
   }
 
   take(lane: Lane): void {

@@ -125,6 +125,9 @@ export class RunningAttempt {
   /** What ends a claimed task before its handler starts. */
   #endBeforeStart(crashed: boolean): Outcome | undefined {
     const record = this.#record;
+    // A message may say anything; the record says what the task is. It is put back under its own name.
+    if (record.task !== this.#handler.definition.name)
+      return { kind: "deferred", delayMs: 0, failure: { code: "ERROR", message: "its message named another task" } };
     const now = this.#host.services.clock.now();
     const { maxCrashes, maxLifetimeMs } = this.#handler.definition;
     if (crashed && record.crashes >= maxCrashes)

@@ -56,12 +56,7 @@ export type Verdict =
  * @param messageIds the messages of the task that the worker holds
  * @param skewMs how far clocks may differ before a lease counts as over
  */
-export function judgeClaim(
-  outcome: WriteOutcome,
-  messageIds: readonly string[],
-  now: number,
-  skewMs: number,
-): Verdict {
+export function judgeClaim(outcome: WriteOutcome, messageIds: readonly string[], now: number, skewMs: number): Verdict {
   if (outcome.kind === "written") return { kind: "start", record: outcome.record };
   if (outcome.kind === "failed") return { kind: "leave", error: outcome.error };
   const { record } = outcome;

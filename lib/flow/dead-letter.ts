@@ -45,7 +45,10 @@ async function writeDeadLetter(services: Services, record: TaskRecord): Promise<
     diedAt: record.finishedAt ?? services.clock.now(),
   };
   const [payload, history, meta] = await Promise.all([
-    loadInput(services, record.id, record.input).catch(() => undefined),
+    // What cannot fit is not read: the letter then tells where it lies.
+    record.input.at !== "record" && record.input.bytes > DLQ_COPY_MAX_BYTES
+      ? undefined
+      : loadInput(services, record.id, record.input).catch(() => undefined),
     readHistory(services, record).catch(() => []),
     readMeta(services, record).catch(() => undefined),
   ]);
@@ -56,7 +59,7 @@ async function writeDeadLetter(services: Services, record: TaskRecord): Promise<
 function fit(letter: DeadLetter, parts: Pick<DeadLetter, "payload" | "history" | "meta">, record: TaskRecord): string {
   const reference = record.input.at === "record" ? undefined : encodePayloadRef(record.input);
   for (const kept of [
-    parts,
+    { ...parts, payload: parts.payload ?? reference },
     { history: parts.history, meta: parts.meta, payload: reference },
     { payload: reference },
   ]) {
@@ -133,7 +136,7 @@ export async function buryMessage(
   const { clock, backend, random } = services;
   const now = clock.now();
   const json = JSON.stringify(delivery.message.body);
-  const id = hashText(JSON.stringify([backend.topology.queue, "foreign", delivery.message.id])).slice(0, 32);
+  const id = hashText(JSON.stringify([backend.topology.queue, "", "foreign", delivery.message.id])).slice(0, 32);
   const retentionMs = deadRetentionMs({ retentionMs: 0 });
   const placed = json.length <= 200 ? undefined : placePayload(json, "d30", now, true);
   const record: TaskRecord = {

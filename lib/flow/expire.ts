@@ -22,7 +22,7 @@ export async function expireLate(
   const late = known.filter((record) => isLate(record, now));
   if (late.length === 0) return known;
   const message = "it was not started in time";
-  await services.backend.ledger.changeMany(
+  const outcomes = await services.backend.ledger.changeMany(
     late.map((record) => ({
       id: record.id,
       seen: record,
@@ -32,7 +32,9 @@ export async function expireLate(
       },
     })),
   );
-  return known.filter((record) => !late.includes(record));
+  // What could not be written is looked at as before, and again by the next pass.
+  const ended = late.filter((_, place) => outcomes[place]?.kind !== "failed");
+  return known.filter((record) => !ended.includes(record));
 }
 
 function isLate({ state, startBy, attempts }: TaskRecord, now: number): boolean {

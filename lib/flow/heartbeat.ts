@@ -78,6 +78,12 @@ export class Heartbeat {
     if (this.#entries.size === 0) this.#cancelTimer();
   }
 
+  /** Ends keeping anything: what is still held is for others. */
+  stop(): void {
+    this.#entries.clear();
+    this.#cancelTimer();
+  }
+
   #find(delivery: Delivery): Entry | undefined {
     for (const entry of this.#entries) if (entry.delivery === delivery) return entry;
     return undefined;

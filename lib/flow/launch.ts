@@ -34,6 +34,9 @@ export interface LaunchHost {
   finish(candidate: Waiting, work: Promise<void>): void;
 }
 
+/** How often a suspect waits for a quiet worker before it is taken over beside others. */
+const SUSPECT_DEFERRALS_MAX = 12;
+
 /** A candidate that was admitted. */
 interface Admitted {
   readonly candidate: Waiting;
@@ -105,6 +108,20 @@ export class Launcher {
       return this.#putBackThrottled(candidate, { ...admission, changed: { ...admission.changed, passedOver: true } });
   }
 
+  /**
+   * Passes a candidate on: to whoever has a slot for it, or to a time at which a suspect finds a quiet worker. Each time a
+   * suspect is passed on it waits longer.
+   */
+  async passOn(candidate: Waiting, reason: "busy" | "suspect"): Promise<void> {
+    const { leaseMs } = this.#host.times;
+    const { deferrals } = candidate.envelope;
+    const longestMs = Math.min(SQS_DELAY_MAX_MS, leaseMs * 2 ** Math.min(deferrals, 20));
+    const delayMs = reason === "busy" ? 0 : longestMs * (0.5 + this.#services.random.next() / 2);
+    this.#services.emit({ type: "deferred", reason, delayMs, ...markOf(candidate) });
+    this.#dropCopies(candidate);
+    return this.#putBack(candidate, delayMs, reason === "busy" ? {} : { passedOver: true, notBefore: undefined });
+  }
+
   async #claimLater({ candidate, admission }: Admitted, takeoverFence?: number): Promise<void> {
     const { clock } = this.#services;
     for (let waitMs = admission.claimMs - clock.now(); waitMs > 0; waitMs = admission.claimMs - clock.now()) {
@@ -137,9 +154,7 @@ export class Launcher {
     const outcomes = await claimOrAsk(backend.ledger, claims);
     const failed = outcomes.some((outcome) => outcome.kind === "failed");
     this.claimTroubles = failed ? this.claimTroubles + 1 : 0;
-    return outcomes.map((outcome, place) =>
-      judgeClaim(outcome, messageIdsOf(candidates[place]), clock.now(), skewMs),
-    );
+    return outcomes.map((outcome, place) => judgeClaim(outcome, messageIdsOf(candidates[place]), clock.now(), skewMs));
   }
 
   async #conclude(
@@ -225,9 +240,14 @@ export class Launcher {
   }
 
   async #concludeSuspect(candidate: Waiting, record: TaskRecord, window: StartWindow | undefined): Promise<void> {
-    // The claim was refused, so its slot was not used: it may still be good when the suspect's turn comes.
-    const envelope = { ...candidate.envelope, slotUs: window?.slotUs ?? candidate.envelope.slotUs };
-    if (this.#host.keepSuspect({ ...candidate, envelope, copies: [] }, record)) return;
+    // The claim was refused, so its slot was not used, unless by the attempt that crashed: it may still be good.
+    const slotUs = window?.slotUs ?? candidate.envelope.slotUs;
+    const used = slotUs !== undefined && slotUs <= (record.slotUs ?? 0);
+    const envelope = { ...candidate.envelope, slotUs: used ? undefined : slotUs };
+    const suspect = { ...candidate, envelope, copies: [] };
+    // No worker was ever quiet: its neighbours risk one crash now, after which they are suspects and run alone themselves.
+    if (envelope.deferrals >= SUSPECT_DEFERRALS_MAX) return this.takeOver(suspect, record);
+    if (this.#host.keepSuspect(suspect, record)) return;
     const delayMs = 1_000 + this.#host.times.leaseMs * this.#services.random.next();
     this.#services.emit({ type: "deferred", reason: "suspect", delayMs, ...markOf(candidate) });
     return this.#putBack(candidate, delayMs, { passedOver: true, notBefore: undefined });

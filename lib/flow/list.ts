@@ -69,7 +69,10 @@ async function* walk(services: Services, dead: boolean, since: number): AsyncGen
         newestFirst: true,
       };
       const page = await services.backend.ledger.query(query);
-      const records = await services.backend.ledger.readMany(page.entries.map((entry) => entry.id));
+      const records = await services.backend.ledger.readMany(
+        page.entries.map((entry) => entry.id),
+        { skipUnreadable: true },
+      );
       for (const record of records) if (record !== undefined && !isGone(record, services.clock.now())) yield record;
       next = page.next;
     } while (next !== undefined);

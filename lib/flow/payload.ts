@@ -68,13 +68,11 @@ export function checkSize(bytes: number): void {
     });
 }
 
-/** Stores an input before its record is written. The key holds the hash, so bytes that were accepted are never overwritten. */
+/**
+ * Stores an input before its record is written. The key holds the hash, so what is there under it has the same bytes; they
+ * are written all the same, since an object of an earlier life of this id would end before the task does.
+ */
 export function storeInput(services: Services, id: string, placed: PlacedPayload): Promise<void> {
-  return store(services, id, placed, placed.ref.hash);
-}
-
-/** Stores an input whose object may be there already, with an end that is too near: its time begins anew. */
-export function renewInput(services: Services, id: string, placed: PlacedPayload): Promise<void> {
   return store(services, id, placed, placed.ref.hash, true);
 }
 

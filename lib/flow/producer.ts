@@ -51,7 +51,7 @@ export class Producer {
   /** @throws TasklaneError whatever refuses the task, or `ENQUEUE_UNKNOWN` */
   async enqueue<T extends AnyTask>(task: T, input: unknown, options: EnqueueOptions = {}): Promise<EnqueuedTask<T>> {
     const prepared = await this.#prepare(task, input, options);
-    await this.#backpressure.admit(prepared.record.lane, 1);
+    await this.#backpressure.admit(prepared.record.lane);
     const [outcome] = await enqueuePrepared(this.#services, [prepared]);
     if (outcome === undefined) throw new TasklaneError("BACKEND_UNAVAILABLE", { what: "The task was not handled" });
     if (!outcome.ok) throw outcome.error;
@@ -111,17 +111,33 @@ export class Producer {
     });
   }
 
+  /** One entry that is no entry, or whose own code throws, is refused alone: what the others came to must not be lost. */
+  async #prepareEntry<T extends AnyTask>(task: T, entry: EnqueueEntry<T>): Promise<PreparedTask | TasklaneError> {
+    try {
+      return await this.#prepare(task, entry.input, entry.options ?? {});
+    } catch (error) {
+      if (TasklaneError.is(error)) return error;
+      const expected = "{ input, options? } with plain values";
+      return new TasklaneError("OPTION_INVALID", {
+        what: "An entry cannot be read",
+        received: String(error),
+        expected,
+        cause: error,
+      });
+    }
+  }
+
   async #enqueueChunk<T extends AnyTask>(task: T, entries: readonly EnqueueEntry<T>[]): Promise<EnqueueOutcome[]> {
-    const prepared = await mapBounded(entries, PREPARES_AT_ONCE, (entry) =>
-      this.#prepare(task, entry.input, entry.options ?? {}).catch(keepError),
-    );
-    const refusals = await this.#refusedLanes(prepared);
+    const prepared = await mapBounded(entries, PREPARES_AT_ONCE, (entry) => this.#prepareEntry(task, entry));
+    const rooms = await this.#roomInLanes(prepared);
     const outcomes: EnqueueOutcome[] = [];
     const ready: { place: number; task: PreparedTask }[] = [];
     for (const [place, each] of prepared.entries()) {
-      const refusal = TasklaneError.is(each) ? each : refusals.get(each.record.lane);
-      if (refusal !== undefined) outcomes[place] = { ok: false, error: refusal };
-      else if (!TasklaneError.is(each)) ready.push({ place, task: each });
+      const room = TasklaneError.is(each) ? undefined : rooms.get(each.record.lane);
+      if (TasklaneError.is(each)) outcomes[place] = { ok: false, error: each };
+      else if (room?.refusal !== undefined && room.admitted-- <= 0)
+        outcomes[place] = { ok: false, error: room.refusal };
+      else ready.push({ place, task: each });
     }
     const written = await enqueuePrepared(
       this.#services,
@@ -131,27 +147,21 @@ export class Producer {
     return outcomes;
   }
 
-  async #refusedLanes(prepared: readonly (PreparedTask | TasklaneError)[]): Promise<Map<Lane, TasklaneError>> {
+  async #roomInLanes(
+    prepared: readonly (PreparedTask | TasklaneError)[],
+  ): Promise<Map<Lane, { admitted: number; refusal: TasklaneError | undefined }>> {
     const counts = new Map<Lane, number>();
     for (const each of prepared)
       if (!TasklaneError.is(each)) counts.set(each.record.lane, (counts.get(each.record.lane) ?? 0) + 1);
-    const refusals = new Map<Lane, TasklaneError>();
-    for (const [lane, count] of counts) {
-      const refusal = await this.#backpressure.admit(lane, count).then(() => undefined, keepError);
-      if (refusal !== undefined) refusals.set(lane, refusal);
-    }
-    return refusals;
+    const rooms = new Map<Lane, { admitted: number; refusal: TasklaneError | undefined }>();
+    for (const [lane, count] of counts) rooms.set(lane, await this.#backpressure.admitSome(lane, count));
+    return rooms;
   }
 
   #accepted<T extends AnyTask>(task: T, outcome: Extract<EnqueueOutcome, { ok: true }>): EnqueuedTask<T> {
     const { record, duplicate } = outcome;
     return Object.assign(taskRef(this.#services, task, record.id), { duplicate, state: record.state });
   }
-}
-
-function keepError(error: unknown): TasklaneError {
-  if (TasklaneError.is(error)) return error;
-  throw error;
 }
 
 function unanswered(): TasklaneError {

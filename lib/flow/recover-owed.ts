@@ -47,7 +47,7 @@ export async function payOwed(services: Services, run: Run): Promise<void> {
 async function payPage(services: Services, run: Run, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
   const now = services.clock.now();
-  const records = await expireLate(services, await services.backend.ledger.readMany(ids));
+  const records = await expireLate(services, await services.backend.ledger.readMany(ids, { skipUnreadable: true }));
   const due = records.map((record) => ({ record, plan: planOwed(record, now, isLaneEmpty(services, run, record)) }));
   run.owed += due.length;
   for (const { record, plan } of due)

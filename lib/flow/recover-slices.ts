@@ -96,7 +96,7 @@ async function visitPage(services: Services, run: Run, pass: Pass, ids: readonly
   const { ledger } = services.backend;
   run.visited += ids.length;
   // Tasks this old are rarely written to: an eventually consistent read is good enough to look, and costs half.
-  const records = await expireLate(services, await ledger.readMany(ids, { eventually: true }));
+  const records = await expireLate(services, await ledger.readMany(ids, { eventually: true, skipUnreadable: true }));
   const open = records.filter((record) => isLeftOver(record, now));
   const due = open.filter((record) => isDue(record, now));
   const old = due.filter((record) => now - record.createdAt >= OLD_MS);

@@ -2,6 +2,7 @@ import type { StoredDocument } from "../ports/ledger.ts";
 import { parseUntrustedJson } from "../task/json.ts";
 import type { Lane } from "../task/lane.ts";
 import { LANES } from "../task/lane.ts";
+import { CLOCK_SKEW_MAX_MS } from "../task/limits.ts";
 import { deployedLanes } from "../task/topology.ts";
 import { sweepDeadLetters } from "./recover-dead-letters.ts";
 import { payOwed } from "./recover-owed.ts";
@@ -56,6 +57,8 @@ interface SchedulerState {
 
 const DOCUMENT = "scheduler";
 const RUN_MAX_MS = 50_000;
+/** No run may end later than this from now: the longest that a function can run. */
+const RUN_LATEST_MS = 900_000;
 /** A run begins no sooner after the last one. */
 const RUN_EVERY_MS = 55_000;
 
@@ -70,8 +73,7 @@ export async function recover(services: Services, options: RecoverOptions): Prom
   const now = clock.now();
   const stored = await backend.ledger.readDocument(DOCUMENT);
   const state = readState(stored);
-  if (state.until > now || now - state.ranAt < RUN_EVERY_MS)
-    return { skipped: true, owed: 0, resent: 0, visited: 0, buried: 0 };
+  if (isTaken(state, now)) return { skipped: true, owed: 0, resent: 0, visited: 0, buried: 0 };
   const until = options.until ?? now + RUN_MAX_MS;
   const mine: SchedulerState = { ...state, holder: options.holder, until, ranAt: now };
   if (!(await backend.ledger.writeDocument(DOCUMENT, JSON.stringify(mine), stored.version)))
@@ -88,14 +90,30 @@ export async function recover(services: Services, options: RecoverOptions): Prom
     buried: 0,
     emptyRuns,
   };
-  await payOwed(services, run);
-  const cursors = await visitSlices(services, run, state.cursors);
-  await sweepDeadLetters(services, run);
+  // One step that fails must not keep the others from their work, nor the run from being noted.
+  const errors: unknown[] = [];
+  const attempt = (step: Promise<void>): Promise<void> => step.catch((error: unknown) => void errors.push(error));
+  let { cursors } = state;
+  await attempt(payOwed(services, run));
+  await attempt(
+    visitSlices(services, run, state.cursors).then((moved) => {
+      cursors = moved;
+    }),
+  );
+  await attempt(sweepDeadLetters(services, run));
   const done: SchedulerState = { ...mine, until: 0, emptyRuns: Object.fromEntries(emptyRuns), cursors };
   await backend.ledger.writeDocument(DOCUMENT, JSON.stringify(done), stored.version + 1);
+  if (errors.length > 0) throw errors[0];
   const { owed, resent, visited, buried } = run;
   services.emit({ type: "scheduler-ran", owed, resent, visited, buried });
   return { skipped: false, owed, resent, visited, buried };
+}
+
+/** Times beyond what an honest clock can have written are those of a host whose clock is ahead: they stop nobody. */
+function isTaken({ until, ranAt }: SchedulerState, now: number): boolean {
+  const running = until > now && until <= now + RUN_LATEST_MS;
+  const ranLately = now - ranAt < RUN_EVERY_MS && ranAt <= now + CLOCK_SKEW_MAX_MS;
+  return running || ranLately;
 }
 
 /** A lane is empty if SQS counts nothing in it. The counts are approximate, which is why two runs in a row have to agree. */

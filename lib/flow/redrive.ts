@@ -5,11 +5,14 @@ import type { PayloadRef } from "../task/payload-ref.ts";
 import { PAYLOAD_MARGIN_MS } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
-import { loadInput, placePayload, renewInput } from "./payload.ts";
+import { loadInput, placePayload, storeInput } from "./payload.ts";
 import { roomForInput } from "./prepare.ts";
 import type { Services } from "./services.ts";
 import { markOf } from "./services.ts";
 import { OWED_LEAD_MS, sendWakeUps, wakeUp } from "./wake.ts";
+
+/** How long the next epoch may take, in milliseconds: the record does not say, so the default of `maxLifetime`. */
+const LIFETIME_MS = 14 * 86_400_000;
 
 /** What a redrive came to. */
 export type Redriven =
@@ -94,7 +97,7 @@ async function refreshInput(
   json: string | undefined,
   now: number,
 ): Promise<PayloadRef> {
-  const neededUntil = now + record.retentionMs + PAYLOAD_MARGIN_MS;
+  const neededUntil = now + LIFETIME_MS + record.retentionMs + PAYLOAD_MARGIN_MS;
   if (json === undefined) {
     const { input } = record;
     if (input.at === "record" || input.storedAt + daysOf(input.life) * 86_400_000 > neededUntil) return input;
@@ -103,7 +106,7 @@ async function refreshInput(
   if (utf8Bytes(text) <= roomForInput(record)) return { at: "record", json: text };
   const life = lifeClassFor(neededUntil - now)?.prefix ?? "d400";
   const placed = placePayload(text, life, now, true);
-  await renewInput(services, record.id, placed);
+  await storeInput(services, record.id, placed);
   return placed.ref;
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from "../ports/clock.ts";
+import { sleep } from "../ports/clock.ts";
 import type { TaskContext, TaskLog } from "../task/context.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import { formatDuration } from "../task/duration.ts";
@@ -53,7 +54,15 @@ export async function readyInput(
     const failure: Failure = { code: "PAYLOAD_CORRUPT", message: `the input is refused: ${parsed.reason}` };
     return { ok: false, outcome: { kind: "dead", failure }, json };
   }
-  const checked = await validate(handler.definition.input, parsed.value);
+  const checked = await inTime(
+    services.clock,
+    handler.definition.timeoutMs,
+    validate(handler.definition.input, parsed.value),
+  );
+  if (checked === undefined) {
+    const failure: Failure = { code: "TIMEOUT", message: "the input schema did not answer within the task's timeout" };
+    return { ok: false, outcome: { kind: "retry", failure }, json };
+  }
   if (checked.ok) return { ok: true, input: checked.value, json };
   const failure: Failure = {
     code: "INPUT_INVALID",
@@ -64,6 +73,13 @@ export async function readyInput(
   if (now - unknownSince >= UNKNOWN_TASK_MAX_MS) return { ok: false, outcome: { kind: "dead", failure }, json };
   const delayMs = Math.round(UNKNOWN_DELAY_MS * (0.5 + services.random.next()));
   return { ok: false, outcome: { kind: "deferred", failure, delayMs }, json, unknownSince };
+}
+
+/** What a promise comes to, or `undefined` if that takes too long. */
+async function inTime<T>(clock: Clock, ms: number, promise: Promise<T>): Promise<T | undefined> {
+  const early = new AbortController();
+  const late = sleep(clock, ms, early.signal).then(() => undefined);
+  return Promise.race([promise, late]).finally(() => early.abort());
 }
 
 /** The part of a running attempt that others reach into. */
@@ -104,12 +120,13 @@ export async function runHandler(services: Services, attempt: Attempt, input: un
     const running = Promise.resolve().then(() => handler.run(input, contextOf(attempt)));
     const ended = await Promise.race([
       running.then(
-        (value) => ({ kind: "returned" as const, value }),
+        // The output schema is the app's own code too, and has to be done in time.
+        async (value) => ({ kind: "returned" as const, result: await readOutput(handler, value) }),
         (error: unknown) => ({ kind: "threw" as const, error }),
       ),
       ignored.promise,
     ]);
-    if (ended.kind === "returned") return await readOutput(handler, ended.value);
+    if (ended.kind === "returned") return ended.result;
     const outcome = outcomeUnderAbort(ended.kind === "threw" ? ended.error : abort.signal.reason, abort.signal);
     return { outcome, output: undefined, abandoned: ended.kind === "ignored" };
   } finally {

@@ -1,5 +1,5 @@
 import { Slots } from "../control/slots.ts";
-import type { Clock } from "../ports/clock.ts";
+import type { Clock, Timer } from "../ports/clock.ts";
 import { sleep } from "../ports/clock.ts";
 import type { ReceivedMessage } from "../ports/queue.ts";
 import type { TaskHandler } from "../task/define-task.ts";
@@ -41,6 +41,13 @@ export interface RunnerOptions
 /** Suspects that wait here for their turn; more are put back. */
 const SUSPECTS_MAX = 4;
 
+interface Suspect {
+  readonly candidate: Waiting;
+  readonly record: TaskRecord;
+  /** Ends the wait for this worker to be quiet. */
+  readonly patience: Timer;
+}
+
 /**
  * Takes messages in charge and brings each to its end: sorts them, admits what may start, claims, runs, settles. It claims
  * only what starts now: what waits for a slot is kept out of sight, and what must wait longer is put back.
@@ -54,7 +61,8 @@ export class Runner {
   readonly #heartbeat: Heartbeat;
   readonly #slots: Slots;
   readonly #waiting = new Map<Lane, Waiting[]>(LANES.map((lane) => [lane, []]));
-  readonly #suspects: { candidate: Waiting; record: TaskRecord }[] = [];
+  readonly #suspects: Suspect[] = [];
+  readonly #prefetchTimers = new Set<Timer>();
   readonly #work = new Set<Promise<void>>();
   readonly #launching = new Set<Promise<void>>();
   readonly #stop = new AbortController();
@@ -80,7 +88,9 @@ export class Runner {
         abortGraceMs: () => this.#abortGraceMs,
         onSettleTrouble: (troubled) => {
           this.#settleTroubles += troubled ? 1 : -1;
-          this.#pump();
+          // What waits here may start elsewhere meanwhile.
+          if (troubled) this.#releaseWaiting();
+          else this.#pump();
         },
       },
       times: options.times,
@@ -131,7 +141,7 @@ export class Runner {
     this.#worked = true;
     const deliveries = messages.map((message): Delivery => ({ lane, message }));
     for (const delivery of deliveries) this.#heartbeat.add(delivery);
-    if (this.#stop.signal.aborted) return this.#releaseAll(deliveries);
+    if (this.#stop.signal.aborted || this.#settleTroubles > 0) return this.#releaseAll(deliveries);
     this.#sort(deliveries.filter((delivery) => delivery.message.receiveCount < 3));
     // A message that came three times may kill whoever reads it: the others are claimed first.
     const doubtful = deliveries.filter((delivery) => delivery.message.receiveCount >= 3);
@@ -151,11 +161,7 @@ export class Runner {
    */
   async stop(graceMs: number): Promise<number> {
     this.#stop.abort();
-    for (const lane of LANES) {
-      const waiting = this.#waiting.get(lane) ?? [];
-      for (const candidate of waiting.splice(0)) this.#releaseAll([candidate.delivery, ...candidate.copies]);
-    }
-    for (const { candidate } of this.#suspects.splice(0)) this.#releaseAll([candidate.delivery, ...candidate.copies]);
+    this.#releaseWaiting();
     const done = this.idle();
     const { clock } = this.#services;
     // The last part of the grace is for handlers to see their signal, and for what they come to to be settled.
@@ -167,6 +173,7 @@ export class Runner {
       attempt.abort.abort(abortReason("SHUTDOWN", "the worker is stopping"));
     await within(clock, done, lastMs);
     this.#giveUp.abort();
+    this.#heartbeat.stop();
     return interrupted;
   }
 
@@ -186,8 +193,7 @@ export class Runner {
       .finally(() => {
         this.#work.delete(tracked);
         kind.delete(tracked);
-        this.#pump();
-        for (const wake of this.#watchers) wake();
+        this.#changed();
       });
     this.#work.add(tracked);
     kind.add(tracked);
@@ -219,6 +225,24 @@ export class Runner {
       else waiting?.push({ ...group, handler });
     }
     this.#pump();
+    this.#passOnLater();
+  }
+
+  /** What several lanes brought at once may be more than there are slots: after a lease another worker gets the chance. */
+  #passOnLater(): void {
+    const left = [...this.#waiting.values()].flat();
+    if (left.length === 0) return;
+    const timer = this.#services.clock.timer(this.#options.times.leaseMs, () => {
+      this.#prefetchTimers.delete(timer);
+      for (const waiting of this.#waiting.values())
+        for (const candidate of left) {
+          const place = waiting.indexOf(candidate);
+          if (place < 0) continue;
+          waiting.splice(place, 1);
+          this.#track(this.#launcher.passOn(candidate, "busy"));
+        }
+    });
+    this.#prefetchTimers.add(timer);
   }
 
   /** Starts whatever may start now, most urgent lanes first. */
@@ -241,34 +265,72 @@ export class Runner {
   #startSolo(): void {
     const suspect = this.#suspects.shift();
     if (suspect === undefined) return;
+    const { candidate, record, patience } = suspect;
+    patience.cancel();
     this.#solo = true;
-    const { candidate, record } = suspect;
+    const end = (): void => {
+      this.#solo = false;
+      this.#changed();
+    };
+    // Whatever takes its process down has mostly done so within a lease: a long task must not keep the others waiting.
+    const proved = this.#services.clock.timer(this.#options.times.leaseMs, end);
     this.#slots.take(candidate.delivery.lane);
     this.#finish(
       candidate,
       this.#launcher.takeOver(candidate, record).finally(() => {
-        this.#solo = false;
+        proved.cancel();
+        end();
       }),
     );
   }
 
+  /** Keeps a suspect until this worker is quiet, but no longer than a lease: what runs here may run for hours. */
   #keepSuspect(candidate: Waiting, record: TaskRecord): boolean {
     const { passedOver } = candidate.envelope;
     if (this.#suspects.length >= (passedOver ? SUSPECTS_MAX : 1) || this.#stop.signal.aborted) return false;
-    if (passedOver) this.#suspects.unshift({ candidate, record });
-    else this.#suspects.push({ candidate, record });
+    const patience = this.#services.clock.timer(this.#options.times.leaseMs, () => {
+      const place = this.#suspects.indexOf(suspect);
+      if (place < 0) return;
+      this.#suspects.splice(place, 1);
+      this.#track(this.#launcher.passOn(candidate, "suspect"));
+    });
+    const suspect: Suspect = { candidate, record, patience };
+    if (passedOver) this.#suspects.unshift(suspect);
+    else this.#suspects.push(suspect);
     return true;
+  }
+
+  /** Something ended: there may be room again. */
+  #changed(): void {
+    this.#pump();
+    for (const wake of this.#watchers) wake();
   }
 
   /** Frees the candidate's slot when its work has ended. */
   #finish(candidate: Waiting, work: Promise<void>): void {
-    this.#track(work.finally(() => this.#slots.give(candidate.delivery.lane)));
+    const guarded = work.catch((error: unknown) => {
+      // Whatever went wrong in our own code, the message must not be kept out of sight for ever.
+      this.#dispose(candidate.delivery, { kind: "release", visibilityMs: this.#options.times.leaseMs });
+      throw error;
+    });
+    this.#track(guarded.finally(() => this.#slots.give(candidate.delivery.lane)));
   }
 
   #dispose(delivery: Delivery, disposal: Disposal): void {
     this.#heartbeat.remove(delivery);
     if (disposal.kind === "acknowledge") this.#options.host.acknowledge(delivery);
     else if (disposal.kind === "release") this.#options.host.release(delivery, disposal.visibilityMs);
+  }
+
+  #releaseWaiting(): void {
+    const waiting = LANES.flatMap((lane) => this.#waiting.get(lane)?.splice(0) ?? []);
+    for (const timer of this.#prefetchTimers) timer.cancel();
+    this.#prefetchTimers.clear();
+    const suspects = this.#suspects.splice(0).map(({ candidate, patience }) => {
+      patience.cancel();
+      return candidate;
+    });
+    for (const { delivery, copies } of [...waiting, ...suspects]) this.#releaseAll([delivery, ...copies]);
   }
 
   #releaseAll(deliveries: readonly Delivery[]): void {

@@ -27,7 +27,9 @@ export function makeServices(parts: {
     random,
     emit(event) {
       try {
-        onEvent?.({ at: clock.now(), ...event });
+        const answer: unknown = onEvent?.({ at: clock.now(), ...event });
+        // An async listener may reject; that is its own affair too.
+        if (answer instanceof Promise) answer.catch(() => undefined);
       } catch {
         // The listener's own affair.
       }

@@ -90,7 +90,14 @@ async function awaitResult<T extends AnyTask>(
     const record = await readRecord(services, id);
     if (isFinal(record.state)) return readResult(services, task, record);
     const leftMs = deadline - clock.monotonic();
-    if (leftMs <= 0 || options.signal?.aborted)
+    if (options.signal?.aborted)
+      throw new TasklaneError("RESULT_TIMEOUT", {
+        what: `The wait for task ${id} was ended by its signal`,
+        received: record.state,
+        fix: "come back later: the task goes on",
+        cause: options.signal.reason,
+      });
+    if (leftMs <= 0)
       throw new TasklaneError("RESULT_TIMEOUT", {
         what: `Task ${id} did not end within ${formatDuration(timeoutMs)}`,
         received: record.state,

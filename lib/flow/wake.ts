@@ -78,7 +78,13 @@ export function wakeUp(
 
 /** Writes a message again with something changed, for a put back without a claim. */
 export function wakeUpAgain(lane: Lane, envelope: Envelope, delayMs: number, changed: Partial<Envelope>): WakeUp {
-  const body = encodeEnvelope({ ...envelope, deferrals: envelope.deferrals + 1, ...changed });
+  const body = encodeEnvelope({
+    ...envelope,
+    deferrals: envelope.deferrals + 1,
+    // Whoever puts a task back here knows it: the day in which it may be unknown begins anew.
+    unknownSince: undefined,
+    ...changed,
+  });
   return { lane, body, delayMs: clampDelay(delayMs) };
 }
 

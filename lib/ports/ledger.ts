@@ -106,6 +106,12 @@ export interface Reserved {
   readonly nextUs: number;
 }
 
+/** How records are read. */
+export interface ReadOptions {
+  readonly eventually?: boolean | undefined;
+  readonly skipUnreadable?: boolean | undefined;
+}
+
 /** A small document with a version, for what schedulers share. */
 export interface StoredDocument {
   readonly value: string;
@@ -117,8 +123,13 @@ export interface StoredDocument {
 export interface Ledger {
   /** Writes new records; a record that is over counts as absent. */
   recordMany(records: readonly TaskRecord[], now: number): Promise<RecordOutcome[]>;
-  /** Reads records, strongly consistent unless told otherwise. @throws TasklaneError */
-  readMany(ids: readonly string[], options?: { eventually?: boolean }): Promise<(TaskRecord | undefined)[]>;
+  /**
+   * Reads records, strongly consistent unless told otherwise.
+   *
+   * @param options.skipUnreadable for walks over many: leaves out a record that this version cannot read, as if there were none
+   * @throws TasklaneError
+   */
+  readMany(ids: readonly string[], options?: ReadOptions): Promise<(TaskRecord | undefined)[]>;
   claimMany(claims: readonly Claim[]): Promise<WriteOutcome[]>;
   settleMany(writes: readonly HeldWrite[]): Promise<WriteOutcome[]>;
   /** Extends leases and shows progress; the record tells of a wish to cancel. */

@@ -16,6 +16,8 @@ export type DeferralReason =
   | "unknown-version"
   | "unknown-schema"
   | "suspect"
+  /** It came with more messages than there were slots. */
+  | "busy"
   | "unavailable";
 
 /** What happened, for metrics, logs and tests. `at` is milliseconds since 1970. No event carries a payload or a result. */

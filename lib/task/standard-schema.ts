@@ -27,7 +27,17 @@ function readIssue(issue: StandardSchemaV1.Issue): SchemaIssue {
   return { message: issue.message, path };
 }
 
+/** Issues in one text, and characters of each: a schema may find something wrong with every entry of a long list. */
+const ISSUES_SHOWN_MAX = 10;
+const ISSUE_MAX_CHARS = 200;
+
 /** Writes issues as one line for an error text. */
 export function describeIssues(issues: readonly SchemaIssue[]): string {
-  return issues.map((issue) => (issue.path === "" ? issue.message : `${issue.path}: ${issue.message}`)).join("; ");
+  const shown = issues.slice(0, ISSUES_SHOWN_MAX).map(describeIssue).join("; ");
+  return issues.length > ISSUES_SHOWN_MAX ? `${shown}; and ${issues.length - ISSUES_SHOWN_MAX} more` : shown;
+}
+
+function describeIssue({ path, message }: SchemaIssue): string {
+  const text = path === "" ? message : `${path}: ${message}`;
+  return text.length > ISSUE_MAX_CHARS ? `${text.slice(0, ISSUE_MAX_CHARS)}…` : text;
 }

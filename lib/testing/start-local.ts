@@ -43,6 +43,8 @@ export async function startLocal(options: LocalOptions = {}): Promise<LocalQueue
       : createWorker({ log: () => undefined, ...options.worker, handlers: options.handlers, topology }).run({
           signal: stop.signal,
         });
+  // Whoever closes is told; until then it must not count as unhandled.
+  running?.catch(() => undefined);
   return {
     client,
     topology,
@@ -54,9 +56,12 @@ export async function startLocal(options: LocalOptions = {}): Promise<LocalQueue
     },
     async close() {
       stop.abort();
-      await running;
-      await client.close();
-      await stack.close();
+      try {
+        await running;
+      } finally {
+        await client.close();
+        await stack.close();
+      }
     },
   };
 }

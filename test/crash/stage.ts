@@ -17,7 +17,7 @@ const LEASE: Pick<WorkerSettings, "lease" | "clockSkew"> = { lease: `${LEASE_MS}
 /** A worker that polls for nothing while its one handler runs: what comes then goes to another. */
 export const ONE_AT_A_TIME: Partial<WorkerSettings> = { lanes: ["normal"], concurrency: 1 };
 const POLL_MS = 15;
-const TAIL_LINES = 60;
+const TAIL_LINES = 400;
 
 /** How the workers of a test behave. */
 export interface StageOptions extends Pick<FleetOptions, "probeMs"> {
@@ -87,16 +87,17 @@ export async function setStage(options: StageOptions = {}): Promise<Stage> {
     openGate: (gate, attempt) => writeFile(gatePath(dir, gate, attempt), ""),
     tasks,
     settled: async (count, withinMs) => {
-      const isSettled = (found: Map<string, TaskDetails>): boolean =>
-        found.size >= count && [...found.values()].every(({ state }) => state !== "queued" && state !== "running");
-      return until(
-        async () => {
-          const found = await tasks();
-          return isSettled(found) ? found : undefined;
-        },
-        `${count} tasks in a final state`,
-        { withinMs, everyMs: 250 },
-      );
+      let found = new Map<string, TaskDetails>();
+      const open = (): TaskDetails[] =>
+        [...found.values()].filter(({ state }) => state === "queued" || state === "running");
+      const isSettled = async (): Promise<boolean> => {
+        found = await tasks();
+        return found.size >= count && open().length === 0;
+      };
+      const what = (): string =>
+        `${count} tasks in a final state (of ${found.size} there are open ${JSON.stringify(open())})`;
+      await until(isSettled, what, { withinMs, everyMs: 250 });
+      return found;
     },
   };
 }
@@ -104,14 +105,15 @@ export async function setStage(options: StageOptions = {}): Promise<Stage> {
 /** Asks again and again until there is an answer, and fails if none comes within the bound. */
 export async function until<Answer>(
   ask: () => Answer | undefined | false | Promise<Answer | undefined | false>,
-  what: string,
+  what: string | (() => string),
   { withinMs, everyMs = POLL_MS }: { withinMs: number; everyMs?: number },
 ): Promise<Answer> {
   const deadline = performance.now() + withinMs;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
-    if (performance.now() > deadline) throw new Error(`${what}: not within ${withinMs} ms`);
+    if (performance.now() > deadline)
+      throw new Error(`${typeof what === "string" ? what : what()}: not within ${withinMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

@@ -160,7 +160,10 @@ describe("suspects", () => {
     const suspect = await world.client.enqueue(plain, { n: 0 });
     await world.advance("1s");
     first.host.kill();
-    const second = world.worker((host) => handlersWithPill(host, 40_000), { scheduler: false });
+    const second = world.worker(
+      (host) => [plain.handle(({ n }, ctx) => host.pause(n === 1 ? 40_000 : 10_000, ctx.signal))],
+      { scheduler: false },
+    );
     await world.advance("20s");
     // It runs when the suspect comes, at 36 s, and until second 61.
     await world.client.enqueue(plain, { n: 1 });
@@ -170,6 +173,30 @@ describe("suspects", () => {
     expect(companions(second, suspect.id)).toBe(0);
     const order = second.events.flatMap((event) => (event.type === "attempt-started" ? [event.taskId] : []));
     expect(order.indexOf(late.id)).toBeGreaterThan(order.indexOf(suspect.id));
+    await world.close();
+  });
+
+  test("neither wait for hours of another task, nor keep a worker for hours of their own", async () => {
+    const world = await flowWorld();
+    const long = defineTask({ name: "long", input: z.object({}), timeout: "2h" });
+    const handlers = (host: FlowHost) => [
+      long.handle((_input, ctx) => host.pause(3_600_000, ctx.signal)),
+      plain.handle((_input, ctx) => host.pause(5_000, ctx.signal)),
+    ];
+    const first = world.worker(handlers, { scheduler: false });
+    const suspects = [await world.client.enqueue(plain, { n: 0 }), await world.client.enqueue(long, {})];
+    await world.advance("1s");
+    first.host.kill();
+    world.worker(handlers, { scheduler: false });
+    const busy = await world.client.enqueue(long, {});
+    await world.advance("5s");
+    expect(world.record(busy.id).state).toBe("running");
+    // A plain task of somebody else's is not held up by all of this.
+    const other = await world.client.enqueue(plain, { n: 1 });
+    await world.until(() => world.record(other.id).state === "succeeded", "10m");
+    await world.until(() => suspects.every(({ id }) => world.record(id).state === "succeeded"), "12h");
+    for (const { id } of suspects) expect(world.record(id)).toMatchObject({ attempts: 2, crashes: 1 });
+    expect(world.audit.violations).toEqual([]);
     await world.close();
   });
 
@@ -199,7 +226,12 @@ describe("a process that stalls", () => {
     "F03 F04 for %i ms, longer than its lease, commits nothing, makes no child and shows no progress",
     async (stallMs) => {
       const child = defineTask({ name: "child", input: z.object({ by: z.string() }) });
-      const work = defineTask({ name: "work", input: z.object({}), output: z.object({ by: z.string() }), timeout: "10m" });
+      const work = defineTask({
+        name: "work",
+        input: z.object({}),
+        output: z.object({ by: z.string() }),
+        timeout: "10m",
+      });
       for (const staleDelete of ["keeps", "removes"] as const) {
         const world = await flowWorld({ staleDelete });
         const signals: AbortSignal[] = [];

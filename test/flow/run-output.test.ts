@@ -37,7 +37,11 @@ describe("a result", () => {
 
   test("goes to the caller as the output schema makes it, and is stored as the handler gave it", async () => {
     const world = await flowWorld();
-    const task = defineTask({ name: "sample", input, output: z.object({ at: z.string().transform((text) => new Date(text)) }) });
+    const task = defineTask({
+      name: "sample",
+      input,
+      output: z.object({ at: z.string().transform((text) => new Date(text)) }),
+    });
     world.worker([task.handle(() => ({ at: "2026-01-01T00:00:00.000Z" }))]);
     const { id, result } = await world.client.enqueue(task, {});
     await world.advance("1s");
@@ -118,7 +122,9 @@ describe("a result", () => {
     await world.advance("1s");
     await expect(dead.result()).rejects.toThrow(/TASK_DEAD.*RETRIES_EXHAUSTED: Error: no luck/);
     await expect(cancelled.result()).rejects.toThrow(/TASK_CANCELLED.*not needed/);
-    await expect(world.client.task(task, "no-such-task-000").result()).rejects.toMatchObject({ code: "TASK_NOT_FOUND" });
+    await expect(world.client.task(task, "no-such-task-000").result()).rejects.toMatchObject({
+      code: "TASK_NOT_FOUND",
+    });
     await world.close();
   });
 

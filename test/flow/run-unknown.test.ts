@@ -157,7 +157,8 @@ describe("F10 a message that is no envelope of ours", () => {
     expect(records).toMatchObject([{ state: "dead", reason, attempts: 0, task: "unknown" }]);
     const [letter] = await world.letters();
     expect(letter).toMatchObject({ id: records[0]?.id, reason });
-    if (body.length < 50_000) expect(letter?.payload).toBe(JSON.stringify(body));
+    // What does not fit the letter is named there.
+    expect(letter?.payload).toMatch(body.length <= 50_000 ? JSON.stringify(body) : /^[is][jz]\./);
     expect(await queueDepth(world)).toBe(0);
     expect(world.of("dead")).toMatchObject([{ reason }]);
     await world.close();

@@ -86,9 +86,12 @@ describe("a handler that throws", () => {
   );
 
   test("keeps no more than the last ten attempts", async () => {
-    const { world, details } = await run({ maxRetries: 14, backoff: { initial: "1s", factor: 1, max: "1s", jitter: "none" } }, () => {
-      throw new Error("no luck");
-    });
+    const { world, details } = await run(
+      { maxRetries: 14, backoff: { initial: "1s", factor: 1, max: "1s", jitter: "none" } },
+      () => {
+        throw new Error("no luck");
+      },
+    );
     expect(details.attempts).toBe(15);
     expect(details.history?.map(({ attempt }) => attempt)).toEqual([6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
     await world.close();
@@ -154,7 +157,11 @@ describe("a handler's named errors", () => {
   });
 
   test("of another copy of the package mean the same", async () => {
-    const foreign = Object.defineProperty(Object.assign(new Error("SNOOZE: later"), { code: "SNOOZE", delayMs: 60_000 }), Symbol.for("tasklane.error"), { value: true });
+    const foreign = Object.defineProperty(
+      Object.assign(new Error("SNOOZE: later"), { code: "SNOOZE", delayMs: 60_000 }),
+      Symbol.for("tasklane.error"),
+      { value: true },
+    );
     const { world, details, starts } = await run({}, ({ attempt }) => {
       if (attempt === 1) throw foreign;
     });
@@ -219,7 +226,12 @@ describe("the three budgets", () => {
     const { failures, crashes, snoozes, interruptions } = world.record(id);
     const starts = world.of("attempt-started", id).length;
     expect(world.record(id).attempts).toBe(starts);
-    expect({ failures, crashes, snoozes, interruptions }).toEqual({ failures: 1, crashes: 2, snoozes: 1, interruptions: 0 });
+    expect({ failures, crashes, snoozes, interruptions }).toEqual({
+      failures: 1,
+      crashes: 2,
+      snoozes: 1,
+      interruptions: 0,
+    });
     expect(starts).toBe(4);
     expect(starts).toBeLessThanOrEqual(1 + task.maxRetries + task.maxCrashes + snoozes + interruptions);
     await world.close();
@@ -332,7 +344,12 @@ describe("a handler's context", () => {
   test("logs lines that carry the task, and one line for each attempt, never with the payload or the result", async () => {
     const world = await flowWorld();
     const secret = "canary-4711";
-    const task = defineTask({ name: "sample", input: z.object({ secret: z.string() }), output: z.object({ secret: z.string() }), backoff: STEADY });
+    const task = defineTask({
+      name: "sample",
+      input: z.object({ secret: z.string() }),
+      output: z.object({ secret: z.string() }),
+      backoff: STEADY,
+    });
     const worker = world.worker([
       task.handle((given, ctx) => {
         ctx.log.info("at work", { step: 1 });
@@ -349,7 +366,12 @@ describe("a handler's context", () => {
       ["info", "at work", id, 2],
       ["info", "attempt ended", id, 2],
     ]);
-    expect(lines[1]?.fields).toMatchObject({ outcome: "retry", code: "ERROR", error: "Error: no luck", retryInMs: 10_000 });
+    expect(lines[1]?.fields).toMatchObject({
+      outcome: "retry",
+      code: "ERROR",
+      error: "Error: no luck",
+      retryInMs: 10_000,
+    });
     expect(JSON.stringify([worker.log, world.events])).not.toContain(secret);
     await world.close();
   });
@@ -377,7 +399,12 @@ describe("a handler's context", () => {
 
   test("keeps the record within its write unit, with progress and a result beside a payload", async () => {
     const world = await flowWorld();
-    const task = defineTask({ name: "sample", input: z.object({ text: z.string() }), output: z.string(), timeout: "1m" });
+    const task = defineTask({
+      name: "sample",
+      input: z.object({ text: z.string() }),
+      output: z.string(),
+      timeout: "1m",
+    });
     world.worker((host) => [
       task.handle(async (given, ctx) => {
         for (let bytes = 50; bytes <= 900; bytes += 50) {
@@ -388,7 +415,11 @@ describe("a handler's context", () => {
       }),
     ]);
     for (const bytes of [1, 100, 200, 240, 300]) {
-      const { id, result } = await world.client.enqueue(task, { text: "t".repeat(bytes) }, { meta: { by: "b".repeat(100) } });
+      const { id, result } = await world.client.enqueue(
+        task,
+        { text: "t".repeat(bytes) },
+        { meta: { by: "b".repeat(100) } },
+      );
       await world.advance("20s");
       expect(world.record(id).progress?.length).toBeGreaterThan(10);
       expect(await result()).toBe("t".repeat(bytes));

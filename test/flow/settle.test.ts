@@ -40,20 +40,23 @@ const outcomes = {
 } as const;
 
 describe("F19 a settlement that the ledger does not take", () => {
-  test.each(["refused", "unanswered"] as const)("is asked for again until the ledger tells for sure: %s", async (fault) => {
-    for (const { act, state } of Object.values(outcomes)) {
-      const world = await flowWorld();
-      world.worker([plain.handle((_input, { attempt }) => act(attempt))]);
-      world.faults = strikeTimes("settleMany", 4, fault);
-      const { id } = await world.client.enqueue(plain, {});
-      await world.until(() => world.record(id).state === state, "2m");
-      expect(world.record(id).crashes).toBe(0);
-      expect(world.audit.commitsOf(id)).toBe(1);
-      expect(world.of("attempt-started", id).length).toBe(world.record(id).attempts);
-      expect(world.audit.violations).toEqual([]);
-      await world.close();
-    }
-  });
+  test.each(["refused", "unanswered"] as const)(
+    "is asked for again until the ledger tells for sure: %s",
+    async (fault) => {
+      for (const { act, state } of Object.values(outcomes)) {
+        const world = await flowWorld();
+        world.worker([plain.handle((_input, { attempt }) => act(attempt))]);
+        world.faults = strikeTimes("settleMany", 4, fault);
+        const { id } = await world.client.enqueue(plain, {});
+        await world.until(() => world.record(id).state === state, "2m");
+        expect(world.record(id).crashes).toBe(0);
+        expect(world.audit.commitsOf(id)).toBe(1);
+        expect(world.of("attempt-started", id).length).toBe(world.record(id).attempts);
+        expect(world.audit.violations).toEqual([]);
+        await world.close();
+      }
+    },
+  );
 
   test("F20 an answer lost after the write landed is recognised as ours: settle", async () => {
     const world = await flowWorld();
@@ -139,7 +142,10 @@ describe("F19 a settlement that the ledger does not take", () => {
     await world.until(() => world.record(task.id).state === "succeeded", "2m");
     expect(await task.result()).toBe("second");
     expect(first.events.filter(({ type }) => type === "attempt-ended")).toMatchObject([{ outcome: "lost" }]);
-    expect(first.log.find(({ message }) => message === "attempt ended")).toMatchObject({ level: "error", fields: { outcome: "lost" } });
+    expect(first.log.find(({ message }) => message === "attempt ended")).toMatchObject({
+      level: "error",
+      fields: { outcome: "lost" },
+    });
     expect(world.audit.commitsOf(task.id)).toBe(1);
     await world.close();
   });
@@ -152,9 +158,11 @@ describe("what follows a settlement", () => {
     const task = await world.client.enqueue(plain, {});
     await world.advance("1s");
     expect(await world.backend.queue.depth({ lane: "normal" })).toEqual({ visible: 0, delayed: 1, inFlight: 0 });
-    const order = world.calls.map(({ verb }) => verb).filter((verb) => ["settleMany", "send", "acknowledge"].includes(verb));
+    const order = world.calls
+      .map(({ verb }) => verb)
+      .filter((verb) => ["settleMany", "send", "acknowledge"].includes(verb));
     expect(order).toEqual(["send", "settleMany", "send", "acknowledge"]);
-    expect(world.record(task.id).notBefore).toBe(world.of("attempt-ended", task.id)[0]?.at ?? 0 + 10_000);
+    expect(world.record(task.id).notBefore).toBe((world.of("attempt-ended", task.id)[0]?.at ?? 0) + 10_000);
     await world.close();
   });
 
@@ -174,7 +182,9 @@ describe("what follows a settlement", () => {
 
   test("of a retry whose worker dies before the send is its old message, and counts no crash", async () => {
     const world = await flowWorld();
-    const first = world.worker([plain.handle((_input, { attempt }) => outcomes.fails.act(attempt))], { scheduler: false });
+    const first = world.worker([plain.handle((_input, { attempt }) => outcomes.fails.act(attempt))], {
+      scheduler: false,
+    });
     const task = await world.client.enqueue(plain, {});
     first.host.onCall = ({ verb, phase }) => {
       if (verb === "settleMany" && phase === "after") first.host.kill();
@@ -218,7 +228,12 @@ describe("F48 a cancel", () => {
     expect(await task.cancel("not needed")).toBe("cancelled");
     world.worker(long(1_000, true));
     await world.advance("2s");
-    expect(await task.get()).toMatchObject({ state: "cancelled", reason: "CANCELLED", message: "not needed", attempts: 0 });
+    expect(await task.get()).toMatchObject({
+      state: "cancelled",
+      reason: "CANCELLED",
+      message: "not needed",
+      attempts: 0,
+    });
     expect(world.of("attempt-started")).toEqual([]);
     expect(await world.backend.queue.depth({ lane: "normal" })).toEqual({ visible: 0, delayed: 0, inFlight: 0 });
     await world.close();
@@ -246,7 +261,8 @@ describe("F48 a cancel", () => {
     const asked = world.clock.now();
     await world.until(() => world.record(task.id).state === "cancelled", "1m");
     expect(world.clock.now() - asked).toBeLessThanOrEqual(30_000);
-    expect(await task.get()).toMatchObject({ reason: "CANCELLED", message: "not needed", attempts: 1, failures: 0 });
+    const message = expect.stringContaining("not needed");
+    expect(await task.get()).toMatchObject({ reason: "CANCELLED", message, attempts: 1, failures: 0 });
     expect(world.of("handler-abandoned")).toEqual([]);
     await world.close();
   });
@@ -307,21 +323,19 @@ describe("F48 a cancel", () => {
 
   test("and a completion at every moment of each other leave one answer of the two, never both", async () => {
     const answers = new Set<string>();
-    for (let at = 0; at <= 40; at += 1) {
+    for (let steps = 0; steps < 120; steps++) {
       const world = await flowWorld();
-      const worker = world.worker(long(20, true), { scheduler: false });
       const task = await world.client.enqueue(plain, {});
-      // The cancel begins at a later call of the worker each time.
-      let cancelled: Promise<unknown> | undefined;
-      let calls = 0;
-      worker.host.onCall = () => {
-        if (calls++ === at) cancelled = task.cancel().catch((error: unknown) => error);
-      };
-      await world.advance("1m");
-      await cancelled;
+      world.worker([plain.handle(() => undefined)], { scheduler: false });
+      // The cancel begins a step later each time.
+      for (let step = 0; step < steps; step++) await Promise.resolve();
+      const answer = await task.cancel().catch((error: unknown) => error);
+      await world.advance("1s");
+      const { state } = world.record(task.id);
       expect(world.audit.violations).toEqual([]);
       expect(world.audit.commitsOf(task.id)).toBe(1);
-      answers.add(world.record(task.id).state);
+      expect(state).toBe(answer === "cancelled" ? "cancelled" : "succeeded");
+      answers.add(state);
       await world.close();
     }
     expect([...answers].toSorted()).toEqual(["cancelled", "succeeded"]);

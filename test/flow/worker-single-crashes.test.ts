@@ -36,7 +36,10 @@ async function dieAt(number: number, phase: Phase): Promise<{ calls: number; die
 }
 
 /** Lets the caller die at one of its calls. What it was told is accepted, and whatever has a record, must come to its end. */
-async function loseCallerAt(number: number, phase: Phase): Promise<{ died: boolean; found: string[]; world: FlowWorld }> {
+async function loseCallerAt(
+  number: number,
+  phase: Phase,
+): Promise<{ died: boolean; found: string[]; world: FlowWorld }> {
   const world = await flowWorld();
   world.producer.onCall = (call) => {
     if (call.number === number && call.phase === phase) world.producer.kill();
@@ -55,33 +58,40 @@ async function loseCallerAt(number: number, phase: Phase): Promise<{ died: boole
   for (const [id, { errand }] of asked.tasks)
     if (world.record(id).state !== errand.state) found.push(`"${errand.what}" is ${world.record(id).state}`);
   for (const record of world.audit.records.values())
-    if (world.audit.commitsOf(record.id) !== 1) found.push(`${record.id} was committed ${world.audit.commitsOf(record.id)} times`);
+    if (world.audit.commitsOf(record.id) !== 1)
+      found.push(`${record.id} was committed ${world.audit.commitsOf(record.id)} times`);
   await world.close();
   return { died, found, world };
 }
 
 describe("any one moment at which a process dies", () => {
-  test.each<Phase>(["before", "after"])("F08 a worker that dies %s any one of its calls takes no task with it", async (phase) => {
-    const { calls, found } = await dieAt(-1, phase);
-    expect(found).toEqual([]);
-    const failures: string[] = [];
-    for (let number = 0; number < calls; number++) {
-      const run = await dieAt(number, phase).catch((error: unknown) => ({ died: true, found: [String(error)] }));
-      if (run.found.length > 0) failures.push(`${phase} call ${number}: ${run.found.join("; ")}`);
-    }
-    expect(failures).toEqual([]);
-    expect(calls).toBeGreaterThan(100);
-  });
+  test.each<Phase>(["before", "after"])(
+    "F08 a worker that dies %s any one of its calls takes no task with it",
+    async (phase) => {
+      const { calls, found } = await dieAt(-1, phase);
+      expect(found).toEqual([]);
+      const failures: string[] = [];
+      for (let number = 0; number < calls; number++) {
+        const run = await dieAt(number, phase).catch((error: unknown) => ({ died: true, found: [String(error)] }));
+        if (run.found.length > 0) failures.push(`${phase} call ${number}: ${run.found.join("; ")}`);
+      }
+      expect(failures).toEqual([]);
+      expect(calls).toBeGreaterThan(100);
+    },
+  );
 
-  test.each<Phase>(["before", "after"])("F21 F24 a caller that dies %s any one of its calls loses nothing that it was told is accepted", async (phase) => {
-    const failures: string[] = [];
-    let number = 0;
-    for (; ; number++) {
-      const run = await loseCallerAt(number, phase);
-      if (run.found.length > 0) failures.push(`${phase} call ${number}: ${run.found.join("; ")}`);
-      if (!run.died) break;
-    }
-    expect(failures).toEqual([]);
-    expect(number).toBeGreaterThan(20);
-  });
+  test.each<Phase>(["before", "after"])(
+    "F21 F24 a caller that dies %s any one of its calls loses nothing that it was told is accepted",
+    async (phase) => {
+      const failures: string[] = [];
+      let number = 0;
+      for (; ; number++) {
+        const run = await loseCallerAt(number, phase);
+        if (run.found.length > 0) failures.push(`${phase} call ${number}: ${run.found.join("; ")}`);
+        if (!run.died) break;
+      }
+      expect(failures).toEqual([]);
+      expect(number).toBeGreaterThan(20);
+    },
+  );
 });

@@ -41,7 +41,9 @@ async function strikeEach(errands: Errands, fault: Fault): Promise<{ struck: num
     // The scheduler asks the same of each shard: some of its questions stand for all.
     if (verb === "query" && queries++ % 5 !== 0) continue;
     struck++;
-    const { found } = await carryOut(errands, { number, fault }).catch((error: unknown) => ({ found: [String(error)] }));
+    const { found } = await carryOut(errands, { number, fault }).catch((error: unknown) => ({
+      found: [String(error)],
+    }));
     if (found.length > 0) failures.push(`call ${number}, ${verb} of ${target}: ${found.join("; ")}`);
   }
   return { struck, failures };
@@ -60,8 +62,11 @@ describe("any one call that goes wrong", () => {
     expect(struck).toBeGreaterThan(150);
   });
 
-  test.each<Fault>(["unanswered", "refused"])("F20 F21 a task for later comes to its end though a call is %s", async (fault) => {
-    const { failures } = await strikeEach(LATE_ERRANDS, fault);
-    expect(failures).toEqual([]);
-  });
+  test.each<Fault>(["unanswered", "refused"])(
+    "F20 F21 a task for later comes to its end though a call is %s",
+    async (fault) => {
+      const { failures } = await strikeEach(LATE_ERRANDS, fault);
+      expect(failures).toEqual([]);
+    },
+  );
 });

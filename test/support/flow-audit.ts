@@ -69,8 +69,7 @@ export class FlowAudit {
     if (reborn) {
       if (record.state !== "queued" && record.state !== "dead") this.#blame(id, `it was born as ${record.state}`);
     } else this.#compare(id, before, record);
-    if (isFinal(record.state) && (reborn || !isFinal(before.state)))
-      this.#commits.set(id, this.commitsOf(id) + 1);
+    if (isFinal(record.state) && (reborn || !isFinal(before.state))) this.#commits.set(id, this.commitsOf(id) + 1);
   }
 
   #compare(id: string, before: TaskRecord, after: TaskRecord): void {
@@ -80,7 +79,8 @@ export class FlowAudit {
     if (isFinal(from) && from === to && after.fence !== before.fence) this.#blame(id, `it was claimed as ${from}`);
     if (from === "running" && to === "running" && after.fence > before.fence && (before.leaseUntil ?? 0) >= this.#now())
       this.#blame(id, "it was taken over under a live lease");
-    if (from === "queued" && to === "running" && before.notBefore > this.#now()) this.#blame(id, "it was claimed early");
+    if (from === "queued" && to === "running" && before.notBefore > this.#now())
+      this.#blame(id, "it was claimed early");
     if (isFinal(from) && !isFinal(to) && after.epoch !== before.epoch + 1) this.#blame(id, `it came back from ${from}`);
   }
 

@@ -83,12 +83,14 @@ export class FlowHost {
 
   #timer(clock: Clock, ms: number, callback: () => void): Timer {
     let cancelled = false;
+    const fire = async (): Promise<void> => {
+      await this.#stopped?.over;
+      if (!cancelled && !this.isDead) callback();
+    };
     const timer = clock.timer(ms, () => {
       if (this.isDead) return;
-      if (this.#stopped === undefined) return callback();
-      void this.#stopped.over.then(() => {
-        if (!cancelled && !this.isDead) callback();
-      });
+      if (this.#stopped === undefined) callback();
+      else void fire();
     });
     return {
       cancel: () => {

@@ -51,7 +51,13 @@ function settle(
 describe("a settlement", () => {
   test("of a success ends the task and its lease, and acknowledges", () => {
     const { after, next } = settle(running({ owedAt: NOW }), { kind: "succeeded", output: 1 });
-    expect(after).toMatchObject({ state: "succeeded", attempts: 1, failures: 0, finishedAt: NOW, expiresAt: NOW + 14 * DAY_MS });
+    expect(after).toMatchObject({
+      state: "succeeded",
+      attempts: 1,
+      failures: 0,
+      finishedAt: NOW,
+      expiresAt: NOW + 14 * DAY_MS,
+    });
     expect(after).not.toHaveProperty("leaseUntil");
     expect(after).not.toHaveProperty("owedAt");
     expect(next).toBe("acknowledge");
@@ -132,7 +138,10 @@ describe("a settlement", () => {
 
   test("F48 of a failed or snoozed attempt whose cancellation was asked for cancels, and of a success still succeeds", () => {
     const asked = running({ cancelRequested: "not needed" });
-    expect(settle(asked, { kind: "retry", ...failed() }).after).toMatchObject({ state: "cancelled", reason: "CANCELLED" });
+    expect(settle(asked, { kind: "retry", ...failed() }).after).toMatchObject({
+      state: "cancelled",
+      reason: "CANCELLED",
+    });
     expect(settle(asked, { kind: "snooze", delayMs: 1, ...failed() }).after.state).toBe("cancelled");
     const succeeded = settle(asked, { kind: "succeeded", output: undefined }).after;
     expect(succeeded.state).toBe("succeeded");
@@ -140,7 +149,10 @@ describe("a settlement", () => {
   });
 
   test("F48 of an interruption keeps the wish to cancel for the next worker", () => {
-    const { after } = settle(running({ cancelRequested: "not needed" }), { kind: "interrupted", ...failed("SHUTDOWN") });
+    const { after } = settle(running({ cancelRequested: "not needed" }), {
+      kind: "interrupted",
+      ...failed("SHUTDOWN"),
+    });
     expect(after).toMatchObject({ state: "queued", cancelRequested: "not needed" });
   });
 
@@ -183,22 +195,28 @@ describe("a settlement", () => {
     const state = fc.record({ failures: count, crashes: count, snoozes: count, interruptions: count });
     const wish = fc.constantFrom(undefined, "not needed");
     fc.assert(
-      fc.property(outcome, state, wish, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (given, counts, cancelRequested, random) => {
-        const record = running({ ...counts, cancelRequested, attempts: 20 });
-        const { after, state: settled, next } = settle(record, given, {}, random);
-        expect(after.state).toBe(settled);
-        expect(canMove("running", settled)).toBe(true);
-        expect(after.fence).toBe(record.fence);
-        expect(after.leaseUntil).toBeUndefined();
-        expect(isFinal(settled)).toBe(after.expiresAt !== undefined);
-        expect(isFinal(settled)).toBe(after.finishedAt !== undefined);
-        if (isFinal(settled)) expect(after.owedAt).toBeUndefined();
-        if (settled === "queued") expect(next === "put-back" || after.owedAt !== undefined).toBe(true);
-        expect(next === "bury").toBe(settled === "dead");
-        expect(after.failures + after.snoozes + after.interruptions + after.crashes).toBeLessThanOrEqual(
-          record.failures + record.snoozes + record.interruptions + record.crashes + 1,
-        );
-      }),
+      fc.property(
+        outcome,
+        state,
+        wish,
+        fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+        (given, counts, cancelRequested, random) => {
+          const record = running({ ...counts, cancelRequested, attempts: 20 });
+          const { after, state: settled, next } = settle(record, given, {}, random);
+          expect(after.state).toBe(settled);
+          expect(canMove("running", settled)).toBe(true);
+          expect(after.fence).toBe(record.fence);
+          expect(after.leaseUntil).toBeUndefined();
+          expect(isFinal(settled)).toBe(after.expiresAt !== undefined);
+          expect(isFinal(settled)).toBe(after.finishedAt !== undefined);
+          // Somebody wakes what is not over, and nobody what is.
+          expect(next === "put-back" || after.owedAt !== undefined).toBe(!isFinal(settled));
+          expect(next === "bury").toBe(settled === "dead");
+          expect(after.failures + after.snoozes + after.interruptions + after.crashes).toBeLessThanOrEqual(
+            record.failures + record.snoozes + record.interruptions + record.crashes + 1,
+          );
+        },
+      ),
     );
   });
 });

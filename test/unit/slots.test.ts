@@ -52,6 +52,18 @@ describe("the slots of a worker", () => {
     expect(slots.free("critical", nobodyWaits)).toBe(1);
   });
 
+  test("that the others own do not touch the one that the most urgent lane keeps, though lent ones are out", () => {
+    const slots = taken(new Slots(LANES, 15), "high", 10);
+    expect(slots.free("normal", allWait)).toBe(2);
+    taken(slots, "normal", 2);
+    expect(slots.free("low", allWait)).toBe(1);
+    taken(slots, "low", 1);
+    expect(slots.free("normal", nobodyWaits)).toBe(1);
+    taken(slots, "normal", 1);
+    for (const lane of ["high", "normal", "low"] as const) expect(slots.free(lane, nobodyWaits)).toBe(0);
+    expect(slots.free("critical", allWait)).toBe(1);
+  });
+
   test("are not kept for the most urgent lane once it has one in use beyond what it owns", () => {
     const slots = taken(new Slots(LANES, 15), "critical", 8);
     expect(slots.free("low", nobodyWaits)).toBe(7);
@@ -62,9 +74,11 @@ describe("the slots of a worker", () => {
     taken(slots, "critical", 1);
     expect(slots.free("low", allWait)).toBe(0);
     slots.give("low");
-    // One is free: the low lane is far above its own, the high lane has none of its four.
+    slots.give("low");
+    // Two are free, one of them kept for what is critical: the low lane is far above its own, the high lane has none of its four.
     expect(slots.free("low", (other) => other === "high")).toBe(0);
     expect(slots.free("high", allWait)).toBe(1);
+    expect(slots.free("critical", allWait)).toBe(2);
   });
 
   test("that are fewer than the lanes are all for whoever comes", () => {
@@ -94,14 +108,28 @@ describe("the slots of a worker", () => {
     );
   });
 
-  test("keep a lane's own share for it while it waits, whatever the others ask for", () => {
+  test("owe a lane that waits its own share, but for what is lent out at the moment and what the most urgent lane keeps", () => {
+    const own = sharesOf(15);
     fc.assert(
-      fc.property(fc.constantFrom(...LANES), fc.array(fc.constantFrom(...LANES), { maxLength: 100 }), (patient, asking) => {
-        const slots = new Slots(LANES, 15);
-        for (const lane of asking)
-          if (lane !== patient && slots.free(lane, (other) => other === patient) > 0) slots.take(lane);
-        expect(slots.free(patient, allWait)).toBeGreaterThanOrEqual(sharesOf(15)[patient] ?? 0);
-      }),
+      fc.property(
+        fc.constantFrom(...LANES),
+        fc.array(fc.constantFrom(...LANES), { maxLength: 100 }),
+        (patient, asking) => {
+          const slots = new Slots(LANES, 15);
+          const used = { critical: 0, high: 0, normal: 0, low: 0 };
+          for (const lane of asking) {
+            if (lane === patient || slots.free(lane, (other) => other === patient) === 0) continue;
+            slots.take(lane);
+            used[lane]++;
+          }
+          const lent = LANES.reduce((sum, lane) => sum + Math.max(0, used[lane] - (own[lane] ?? 0)), 0);
+          const kept = patient === "critical" ? 0 : 1;
+          expect(slots.free(patient, allWait)).toBeGreaterThanOrEqual((own[patient] ?? 0) - lent - kept);
+          // Nobody borrows while that would touch the share of one who waits.
+          const owned = LANES.every((lane) => used[lane] <= (own[lane] ?? 0));
+          expect(!owned || slots.free(patient, allWait) >= (own[patient] ?? 0) - kept).toBe(true);
+        },
+      ),
     );
   });
 });
