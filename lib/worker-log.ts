@@ -48,6 +48,7 @@ export function logEvents(log: AttemptLogger, onEvent: EventListener | undefined
       const { type, at: _at, ...fields } = event;
       log(level, type.replaceAll("-", " "), JSON.parse(JSON.stringify(fields)));
     }
-    onEvent?.(event);
+    // Handed on, so that whoever emits sees a promise that may reject.
+    return onEvent?.(event);
   };
 }
