@@ -1,4 +1,4 @@
-import type { WriteOutcome } from "../ports/ledger.ts";
+import type { Claim, Ledger, WriteOutcome } from "../ports/ledger.ts";
 import type { ReceivedMessage } from "../ports/queue.ts";
 import type { Envelope } from "../task/envelope.ts";
 import type { TasklaneError } from "../task/errors.ts";
@@ -49,14 +49,23 @@ export type Verdict =
  *            ├─ final ──────────── dead ───────────────► send-letter, else drop
  *            ├─ running ── lease over ─────────────────► suspect
  *            │          ├─ one of these messages ──────► hide
+ *            │          ├─ one that was put back ──────► hide
  *            │          └─ another message ────────────► drop
  *            └─ queued ─── notBefore still to come ────► early, else again
  * ```
  *
  * @param messageIds the messages of the task that the worker holds
  * @param skewMs how far clocks may differ before a lease counts as over
+ * @param standIn the message among them that was sent in the place of another without a claim: the attempt that runs may have
+ * come from that other one, as when its process stood still for longer than its lease, and then nothing else tells of its crash
  */
-export function judgeClaim(outcome: WriteOutcome, messageIds: readonly string[], now: number, skewMs: number): Verdict {
+export function judgeClaim(
+  outcome: WriteOutcome,
+  messageIds: readonly string[],
+  now: number,
+  skewMs: number,
+  standIn?: string,
+): Verdict {
   if (outcome.kind === "written") return { kind: "start", record: outcome.record };
   if (outcome.kind === "failed") return { kind: "leave", error: outcome.error };
   const { record } = outcome;
@@ -68,6 +77,7 @@ export function judgeClaim(outcome: WriteOutcome, messageIds: readonly string[],
   if (overAt < now) return { kind: "suspect", record };
   if (record.messageId !== undefined && messageIds.includes(record.messageId))
     return { kind: "hide", messageId: record.messageId, forMs: overAt - now + 1_000 };
+  if (standIn !== undefined) return { kind: "hide", messageId: standIn, forMs: overAt - now + 1_000 };
   return { kind: "drop", because: "running" };
 }
 
@@ -80,4 +90,17 @@ export function groupByTask(candidates: readonly { delivery: Delivery; envelope:
     else group.copies.push(delivery);
   }
   return [...groups.values()];
+}
+
+/**
+ * Claims, and asks once more where no answer came: by its owner a claim that was written is recognised as ours, which would
+ * otherwise look like a crash once its lease is over.
+ */
+export async function claimOrAsk(ledger: Ledger, claims: readonly Claim[]): Promise<WriteOutcome[]> {
+  const outcomes = await ledger.claimMany(claims);
+  const open = [...outcomes.keys()].filter((place) => outcomes[place]?.kind === "failed");
+  if (open.length === 0) return outcomes;
+  const answers = await ledger.claimMany(open.flatMap((place) => claims[place] ?? []));
+  for (const [at, answer] of answers.entries()) outcomes[open[at] ?? 0] = answer;
+  return outcomes;
 }

@@ -148,7 +148,7 @@ export class Heartbeat {
           id: record.id,
           fence: record.fence,
           owner: record.owner,
-          patch: { set: { leaseUntil: now + length } },
+          patch: { set: { leaseUntil: now + Math.round(length) } },
         };
       }),
     );

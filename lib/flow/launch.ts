@@ -1,4 +1,4 @@
-import type { Claim, Ledger, WriteOutcome } from "../ports/ledger.ts";
+import type { Claim } from "../ports/ledger.ts";
 import { sleep } from "../ports/clock.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import { TasklaneError } from "../task/errors.ts";
@@ -10,7 +10,7 @@ import { Admissions } from "./admission.ts";
 import type { AttemptHost } from "./attempt.ts";
 import { RunningAttempt } from "./attempt.ts";
 import type { Candidate, Delivery, Verdict } from "./claim.ts";
-import { judgeClaim } from "./claim.ts";
+import { claimOrAsk, judgeClaim } from "./claim.ts";
 import { sendDeadLetter } from "./dead-letter.ts";
 import type { LeaseTimes } from "./heartbeat.ts";
 import type { Disposal } from "./intake.ts";
@@ -154,7 +154,9 @@ export class Launcher {
     const outcomes = await claimOrAsk(backend.ledger, claims);
     const failed = outcomes.some((outcome) => outcome.kind === "failed");
     this.claimTroubles = failed ? this.claimTroubles + 1 : 0;
-    return outcomes.map((outcome, place) => judgeClaim(outcome, messageIdsOf(candidates[place]), clock.now(), skewMs));
+    return outcomes.map((outcome, place) =>
+      judgeClaim(outcome, messageIdsOf(candidates[place]), clock.now(), skewMs, standInOf(candidates[place])),
+    );
   }
 
   async #conclude(
@@ -243,14 +245,16 @@ export class Launcher {
     // The claim was refused, so its slot was not used, unless by the attempt that crashed: it may still be good.
     const slotUs = window?.slotUs ?? candidate.envelope.slotUs;
     const used = slotUs !== undefined && slotUs <= (record.slotUs ?? 0);
-    const envelope = { ...candidate.envelope, slotUs: used ? undefined : slotUs };
+    // What it was put back for before it was a suspect says nothing of quiet workers.
+    const deferrals = candidate.envelope.passedOver ? candidate.envelope.deferrals : 0;
+    const envelope = { ...candidate.envelope, slotUs: used ? undefined : slotUs, deferrals };
     const suspect = { ...candidate, envelope, copies: [] };
     // No worker was ever quiet: its neighbours risk one crash now, after which they are suspects and run alone themselves.
     if (envelope.deferrals >= SUSPECT_DEFERRALS_MAX) return this.takeOver(suspect, record);
     if (this.#host.keepSuspect(suspect, record)) return;
     const delayMs = 1_000 + this.#host.times.leaseMs * this.#services.random.next();
     this.#services.emit({ type: "deferred", reason: "suspect", delayMs, ...markOf(candidate) });
-    return this.#putBack(candidate, delayMs, { passedOver: true, notBefore: undefined });
+    return this.#putBack(suspect, delayMs, { passedOver: true, notBefore: undefined });
   }
 
   #putBackThrottled(candidate: Waiting, admission: Extract<Admission, { kind: "put-back" }>): Promise<void> {
@@ -276,17 +280,11 @@ export class Launcher {
   }
 }
 
-/**
- * Claims, and asks once more where no answer came: by its owner a claim that was written is recognised as ours, which would
- * otherwise look like a crash once its lease is over.
- */
-async function claimOrAsk(ledger: Ledger, claims: readonly Claim[]): Promise<WriteOutcome[]> {
-  const outcomes = await ledger.claimMany(claims);
-  const open = [...outcomes.keys()].filter((place) => outcomes[place]?.kind === "failed");
-  if (open.length === 0) return outcomes;
-  const answers = await ledger.claimMany(open.flatMap((place) => claims[place] ?? []));
-  for (const [at, answer] of answers.entries()) outcomes[open[at] ?? 0] = answer;
-  return outcomes;
+/** The candidate's message, if it was put back without a claim. */
+function standInOf(candidate: Waiting | undefined): string | undefined {
+  if (candidate === undefined) return undefined;
+  const { envelope, delivery } = candidate;
+  return envelope.deferrals > 0 || envelope.unknownSince !== undefined ? delivery.message.id : undefined;
 }
 
 function messageIdsOf(candidate: Waiting | undefined): string[] {

@@ -5,8 +5,8 @@ import { RECEIVE_LIMIT } from "../task/limits.ts";
 import { isGone } from "../task/record.ts";
 import { deployedLanes } from "../task/topology.ts";
 import { buryMessage, buryQueued, sendDeadLetter } from "./dead-letter.ts";
-import { PATIENCE_MS } from "./recover-owed.ts";
-import type { Run } from "./recover.ts";
+import { PATIENCE_MS } from "./recover-run.ts";
+import type { Run } from "./recover-run.ts";
 import type { Services } from "./services.ts";
 
 /** Receives of one dead letter queue in one run. A queue full of our own letters is looked at in samples. */

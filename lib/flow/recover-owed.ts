@@ -1,24 +1,16 @@
 import type { SeenWrite } from "../ports/ledger.ts";
-import { QUEUE_RETENTION_MS, RESENDS_MAX, SPARSE_SHARDS, SQS_DELAY_MAX_MS } from "../task/limits.ts";
+import { RESENDS_MAX, SPARSE_SHARDS, SQS_DELAY_MAX_MS } from "../task/limits.ts";
 import type { RecordPatch, TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
-import { carrierOf } from "../task/topology.ts";
 import { buryQueued } from "./dead-letter.ts";
 import { expireLate } from "./expire.ts";
-import type { Run } from "./recover.ts";
+import type { Run } from "./recover-run.ts";
+import { isLaneEmpty, OLD_MS, PATIENCE_MS, resend } from "./recover-run.ts";
 import type { Services } from "./services.ts";
-import { markOf } from "./services.ts";
-import { owedAtOf, sendWakeUps, wakeUp } from "./wake.ts";
+import { owedAtOf } from "./wake.ts";
 
 const PAGE = 100;
-/** Milliseconds: after its message was sent, a task gets this long to be claimed before it is looked at again. */
-export const PATIENCE_MS = 900_000;
-/** A message this old is about to expire. */
-export const OLD_MS: number = 0.75 * QUEUE_RETENTION_MS;
-/** A lane seen empty on so many runs in a row has lost the messages of the tasks that still wait for one. */
-const EMPTY_RUNS = 2;
-
 /** What is to be done about a task that is owed something. */
 type Due =
   | { readonly kind: "forget" }
@@ -93,36 +85,4 @@ export function planOwed(record: TaskRecord, now: number, laneEmpty: boolean): D
     return { kind: "wait", owedAt: Math.max(now, record.leaseUntil ?? now) + PATIENCE_MS };
   if (record.resends >= RESENDS_MAX && laneEmpty) return { kind: "bury" };
   return { kind: "send", owedAt: Math.max(now, record.notBefore) + patienceMs };
-}
-
-/** Whether the lane that carries a task was seen empty often enough to say that its message is lost. */
-export function isLaneEmpty(services: Services, run: Run, record: TaskRecord): boolean {
-  return (run.emptyRuns.get(carrierOf(services.backend.topology, record.lane)) ?? 0) >= EMPTY_RUNS;
-}
-
-/** Sends tasks' messages again, as many as the run may still send. Answers which were taken. */
-export async function resend(
-  services: Services,
-  run: Run,
-  records: readonly TaskRecord[],
-  because: "owed" | "lost" | "retention",
-): Promise<boolean[]> {
-  const allowed = records.slice(0, Math.max(0, run.resendsLeft));
-  // Taken before anything is awaited: shards are walked side by side.
-  run.resendsLeft -= allowed.length;
-  const answers = await sendWakeUps(
-    services,
-    allowed.map((record) => wakeUp(services, record, record.input.at === "record" ? record.input.json : undefined)),
-  );
-  return records.map((record, at) => {
-    const answer = answers[at];
-    if (answer === undefined) return false;
-    if (!answer.ok) {
-      run.resendsLeft++;
-      return false;
-    }
-    run.resent++;
-    services.emit({ type: "resent", because, resends: record.resends + 1, ...markOf(record) });
-    return true;
-  });
 }

@@ -5,8 +5,8 @@ import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
 import { mapBounded } from "./bounded.ts";
 import { expireLate } from "./expire.ts";
-import type { Run } from "./recover.ts";
-import { isLaneEmpty, OLD_MS, PATIENCE_MS, resend } from "./recover-owed.ts";
+import type { Run } from "./recover-run.ts";
+import { isLaneEmpty, OLD_MS, PATIENCE_MS, resend } from "./recover-run.ts";
 import type { Services } from "./services.ts";
 
 /** How far each pass has come: creation times, by `pass` for all shards, and by `pass.shard` for those that differ. */

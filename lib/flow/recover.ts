@@ -5,6 +5,7 @@ import { LANES } from "../task/lane.ts";
 import { CLOCK_SKEW_MAX_MS } from "../task/limits.ts";
 import { deployedLanes } from "../task/topology.ts";
 import { sweepDeadLetters } from "./recover-dead-letters.ts";
+import type { Run } from "./recover-run.ts";
 import { payOwed } from "./recover-owed.ts";
 import type { Cursors } from "./recover-slices.ts";
 import { visitSlices } from "./recover-slices.ts";
@@ -30,19 +31,6 @@ export interface RecoverReport {
   readonly resent: number;
   readonly visited: number;
   readonly buried: number;
-}
-
-/** What all runs of a run share. */
-export interface Run {
-  readonly until: number;
-  /** Messages that may still be sent again. */
-  resendsLeft: number;
-  owed: number;
-  resent: number;
-  visited: number;
-  buried: number;
-  /** On how many runs in a row each lane was seen empty, this one included. */
-  readonly emptyRuns: ReadonlyMap<Lane, number>;
 }
 
 interface SchedulerState {

@@ -1,12 +1,11 @@
 import { Slots } from "../control/slots.ts";
-import type { Clock, Timer } from "../ports/clock.ts";
-import { sleep } from "../ports/clock.ts";
+import type { Timer } from "../ports/clock.ts";
+import { sleep, waitAtMost } from "../ports/clock.ts";
 import type { ReceivedMessage } from "../ports/queue.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import type { Lane } from "../task/lane.ts";
 import { LANES } from "../task/lane.ts";
 import { ABORT_GRACE_MS } from "../task/limits.ts";
-import type { TaskRecord } from "../task/record.ts";
 import type { AttemptHost } from "./attempt.ts";
 import type { Candidate, Delivery } from "./claim.ts";
 import { groupByTask } from "./claim.ts";
@@ -16,6 +15,7 @@ import type { Disposal } from "./intake.ts";
 import { disposeOther, sortMessage } from "./intake.ts";
 import type { Waiting } from "./launch.ts";
 import { Launcher } from "./launch.ts";
+import { Suspects } from "./suspects.ts";
 import { abortReason } from "./run.ts";
 import type { Services } from "./services.ts";
 
@@ -38,16 +38,6 @@ export interface RunnerOptions
   readonly onAbandoned: () => void;
 }
 
-/** Suspects that wait here for their turn; more are put back. */
-const SUSPECTS_MAX = 4;
-
-interface Suspect {
-  readonly candidate: Waiting;
-  readonly record: TaskRecord;
-  /** Ends the wait for this worker to be quiet. */
-  readonly patience: Timer;
-}
-
 /**
  * Takes messages in charge and brings each to its end: sorts them, admits what may start, claims, runs, settles. It claims
  * only what starts now: what waits for a slot is kept out of sight, and what must wait longer is put back.
@@ -61,7 +51,7 @@ export class Runner {
   readonly #heartbeat: Heartbeat;
   readonly #slots: Slots;
   readonly #waiting = new Map<Lane, Waiting[]>(LANES.map((lane) => [lane, []]));
-  readonly #suspects: Suspect[] = [];
+  readonly #suspects: Suspects;
   readonly #prefetchTimers = new Set<Timer>();
   readonly #work = new Set<Promise<void>>();
   readonly #launching = new Set<Promise<void>>();
@@ -79,6 +69,9 @@ export class Runner {
     this.#options = options;
     this.#heartbeat = new Heartbeat(services, options.times);
     this.#slots = new Slots(options.lanes, options.concurrency);
+    this.#suspects = new Suspects(services.clock, options.times.leaseMs, (candidate) =>
+      this.#track(this.#launcher.passOn(candidate, "suspect")),
+    );
     this.#launcher = new Launcher({
       attempts: {
         ...options,
@@ -96,14 +89,14 @@ export class Runner {
       times: options.times,
       stop: this.#stop.signal,
       dispose: (delivery, disposal) => this.#dispose(delivery, disposal),
-      keepSuspect: (candidate, record) => this.#keepSuspect(candidate, record),
+      keepSuspect: (candidate, record) => !this.#stop.signal.aborted && this.#suspects.keep(candidate, record),
       finish: (candidate, work) => this.#finish(candidate, work),
     });
   }
 
   /** How many messages of a lane could start now. 0 while something keeps new work from starting. */
   capacity(lane: Lane): number {
-    if (this.#gated() || this.#suspects.length > 0 || this.#count(lane) > 0) return 0;
+    if (this.#gated() || this.#suspects.size > 0 || this.#count(lane) > 0) return 0;
     return this.#slots.free(lane, (other) => this.#count(other) > 0);
   }
 
@@ -150,7 +143,7 @@ export class Runner {
 
   /** Resolves when nothing is left in charge. */
   async idle(): Promise<void> {
-    while (this.#work.size > 0 || this.#suspects.length > 0 || LANES.some((lane) => this.#count(lane) > 0)) {
+    while (this.#work.size > 0 || this.#suspects.size > 0 || LANES.some((lane) => this.#count(lane) > 0)) {
       await Promise.race([...this.#work, ...(this.#work.size === 0 ? [sleep(this.#services.clock, 10)] : [])]);
     }
   }
@@ -167,11 +160,11 @@ export class Runner {
     // The last part of the grace is for handlers to see their signal, and for what they come to to be settled.
     const lastMs = Math.min(5_000, graceMs / 4);
     this.#abortGraceMs = lastMs / 2;
-    await within(clock, done, graceMs - lastMs);
+    await waitAtMost(clock, done, graceMs - lastMs);
     const interrupted = this.#launcher.attempts.size;
     for (const attempt of this.#launcher.attempts)
       attempt.abort.abort(abortReason("SHUTDOWN", "the worker is stopping"));
-    await within(clock, done, lastMs);
+    await waitAtMost(clock, done, lastMs);
     this.#giveUp.abort();
     this.#heartbeat.stop();
     return interrupted;
@@ -248,7 +241,7 @@ export class Runner {
   /** Starts whatever may start now, most urgent lanes first. */
   #pump(): void {
     if (this.#gated()) return;
-    if (this.#suspects.length > 0) {
+    if (this.#suspects.size > 0) {
       if (this.#slots.used === 0 && this.#launching.size === 0) this.#startSolo();
       return;
     }
@@ -263,10 +256,9 @@ export class Runner {
   }
 
   #startSolo(): void {
-    const suspect = this.#suspects.shift();
+    const suspect = this.#suspects.next();
     if (suspect === undefined) return;
-    const { candidate, record, patience } = suspect;
-    patience.cancel();
+    const { candidate, record } = suspect;
     this.#solo = true;
     const end = (): void => {
       this.#solo = false;
@@ -282,22 +274,6 @@ export class Runner {
         end();
       }),
     );
-  }
-
-  /** Keeps a suspect until this worker is quiet, but no longer than a lease: what runs here may run for hours. */
-  #keepSuspect(candidate: Waiting, record: TaskRecord): boolean {
-    const { passedOver } = candidate.envelope;
-    if (this.#suspects.length >= (passedOver ? SUSPECTS_MAX : 1) || this.#stop.signal.aborted) return false;
-    const patience = this.#services.clock.timer(this.#options.times.leaseMs, () => {
-      const place = this.#suspects.indexOf(suspect);
-      if (place < 0) return;
-      this.#suspects.splice(place, 1);
-      this.#track(this.#launcher.passOn(candidate, "suspect"));
-    });
-    const suspect: Suspect = { candidate, record, patience };
-    if (passedOver) this.#suspects.unshift(suspect);
-    else this.#suspects.push(suspect);
-    return true;
   }
 
   /** Something ended: there may be room again. */
@@ -326,20 +302,11 @@ export class Runner {
     const waiting = LANES.flatMap((lane) => this.#waiting.get(lane)?.splice(0) ?? []);
     for (const timer of this.#prefetchTimers) timer.cancel();
     this.#prefetchTimers.clear();
-    const suspects = this.#suspects.splice(0).map(({ candidate, patience }) => {
-      patience.cancel();
-      return candidate;
-    });
+    const suspects = this.#suspects.clear();
     for (const { delivery, copies } of [...waiting, ...suspects]) this.#releaseAll([delivery, ...copies]);
   }
 
   #releaseAll(deliveries: readonly Delivery[]): void {
     for (const delivery of deliveries) this.#dispose(delivery, { kind: "release", visibilityMs: 0 });
   }
-}
-
-async function within(clock: Clock, done: Promise<void>, ms: number): Promise<void> {
-  const early = new AbortController();
-  await Promise.race([done, sleep(clock, ms, early.signal)]);
-  early.abort();
 }

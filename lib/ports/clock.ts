@@ -36,3 +36,10 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener("abort", done, { once: true });
   });
 }
+
+/** Waits for something, but no longer than so many milliseconds; it resolves either way. */
+export async function waitAtMost(clock: Clock, done: Promise<void>, ms: number): Promise<void> {
+  const early = new AbortController();
+  await Promise.race([done, sleep(clock, ms, early.signal)]);
+  early.abort();
+}

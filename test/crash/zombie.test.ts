@@ -48,3 +48,35 @@ test("F03 a process stopped for two leases: its signal aborts, its settlement is
   expect(commitsOf(reports.lines(), task.id)).toMatchObject([{ pid: second.pid }]);
   expect(startsOf(effects.lines(), task.id)).toHaveLength(2);
 });
+
+const HELD = 2;
+
+test("F03 tasks that were put back while their process only stood still outlive its later end", async () => {
+  const stage = await setStage({ worker: () => ({ lanes: ["normal"], concurrency: HELD }) });
+  const { client, fleet, effects, reports } = stage;
+  const refs = await client.enqueueMany(
+    gated,
+    Array.from({ length: HELD }, () => ({ input: { gate: "never", holds: 1, heedsSignal: true } })),
+  );
+  fleet.start(0);
+  await until(() => effects.lines().length === HELD, `${HELD} starts`, { withinMs: 15_000 });
+  const holder = fleet.pidOf(0);
+  fleet.pause(holder);
+  fleet.start(1);
+  // The other one keeps one suspect, and sends the messages of the rest anew for later.
+  const putBack = await until(
+    () => {
+      const deferred = reports.lines().flatMap((report) => (report.type === "deferred" ? report : []));
+      return deferred.length === HELD - 1 && deferred;
+    },
+    "suspects that are put back",
+    { withinMs: 15_000 },
+  );
+  fleet.resume(holder);
+  // They come back while the holder has renewed its leases: they must not be taken for copies that nobody needs.
+  const backAt = Math.max(...putBack.map(({ at, delayMs }) => at + delayMs));
+  await until(() => Date.now() > backAt + 500, "the messages' return", { withinMs: 15_000 });
+  fleet.kill(holder);
+  const tasks = await stage.settled(HELD, 30_000);
+  for (const { id } of refs) expect(tasks.get(id)).toMatchObject({ state: "succeeded", attempts: 2, crashes: 1 });
+});

@@ -200,6 +200,26 @@ describe("suspects", () => {
     await world.close();
   });
 
+  test("are alone too where their message was put back often before they crashed, for a rate limit or a full worker", async () => {
+    const world = await flowWorld();
+    const suspect = await world.client.enqueue(plain, { n: 0 });
+    const [message] = await world.take("normal", 60_000);
+    await world.backend.queue.acknowledge({ lane: "normal" }, [message?.receipt ?? ""]);
+    const body = JSON.stringify({ ...JSON.parse(message?.body ?? ""), d: 40 });
+    await world.backend.queue.send({ lane: "normal" }, [{ body }]);
+    const first = world.worker((host) => handlersWithPill(host, 60_000), { scheduler: false });
+    await world.advance("1s");
+    expect(world.record(suspect.id).state).toBe("running");
+    first.host.kill();
+    const second = world.worker((host) => handlersWithPill(host, 10_000), { scheduler: false });
+    await world.advance("30s");
+    await world.client.enqueueMany(plain, [{ input: { n: 1 } }, { input: { n: 2 } }]);
+    await world.until(() => world.record(suspect.id).state === "succeeded", "10m");
+    expect(companions(second, suspect.id)).toBe(0);
+    expect(world.record(suspect.id)).toMatchObject({ attempts: 2, crashes: 1 });
+    await world.close();
+  });
+
   test("that crash no more count their crash once, and go on as they were", async () => {
     const world = await flowWorld();
     const first = world.worker((host) => handlersWithPill(host, 60_000), { scheduler: false });

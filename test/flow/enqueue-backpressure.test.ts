@@ -100,9 +100,7 @@ describe("a lane that fills up", () => {
     }));
     const error = await refusalOf(world.client.enqueueMany(plain, given));
     if (!(error instanceof EnqueueManyError)) throw new Error("nothing was refused");
-    expect(error.failed.map(({ index, error: { code } }) => [index, code])).toEqual([
-      [4, "QUEUE_FULL"],
-    ]);
+    expect(error.failed.map(({ index, error: { code } }) => [index, code])).toEqual([[4, "QUEUE_FULL"]]);
     expect(error.accepted.map(({ index }) => index)).toEqual([0, 1, 2, 3, 5]);
   });
 

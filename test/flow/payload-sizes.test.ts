@@ -298,7 +298,7 @@ describe("compression", () => {
           expect(isPacked ? ref.bytes >= COMPRESS_MIN_BYTES && fits && saves : stored === text).toBe(true);
         },
       ),
-      { numRuns: 600 },
+      { numRuns: 600, seed: 20_261_124 },
     );
     expect(Math.min(zstd, json)).toBeGreaterThan(50);
   });

@@ -58,6 +58,12 @@ describe("the answer to a claim", () => {
     expect(judge(refused({ ...running, messageId: "another" }))).toEqual({ kind: "drop", because: "running" });
   });
 
+  test("F03 of a running task hides a message that was put back, since the one it came from may be gone", () => {
+    const running = refused({ state: "running", leaseUntil: NOW + 10_000, messageId: "another" });
+    const forMs = 10_000 + SKEW_MS + 1_000;
+    expect(judgeClaim(running, [OURS, COPY], NOW, SKEW_MS, OURS)).toEqual({ kind: "hide", messageId: OURS, forMs });
+  });
+
   test("F27 finds a suspect only once the lease is over by more than clocks may differ", () => {
     const running = { state: "running", messageId: OURS } as const;
     expect(judge(refused({ ...running, leaseUntil: NOW - SKEW_MS }))).toMatchObject({ kind: "hide" });

@@ -1,0 +1,68 @@
+import { describe, expect, test } from "vitest";
+import { z } from "zod";
+import { defineTask } from "../../lib/task/define-task.ts";
+import { EnqueueManyError } from "../../lib/task/errors.ts";
+import type { EnqueueEntry } from "../../lib/task/task-ref.ts";
+import { createWorker } from "../../lib/worker.ts";
+import type { Duration } from "../../lib/task/duration.ts";
+import { flowWorld } from "../support/flow-world.ts";
+
+const errand = defineTask({ name: "errand", input: z.object({ n: z.number() }) });
+type Entry = EnqueueEntry<typeof errand>;
+
+const unreadable: Record<string, () => Entry> = {
+  // As a caller without types may give it.
+  "that is undefined": () => Reflect.get({}, "nothing") as Entry,
+  "whose input is a getter that throws": () => ({
+    get input(): { n: number } {
+      throw new Error("boom");
+    },
+  }),
+  "whose meta has a getter that throws": () => ({
+    input: { n: 0 },
+    options: {
+      meta: {
+        get reason(): string {
+          throw new Error("boom");
+        },
+      },
+    },
+  }),
+};
+
+describe("an entry of enqueueMany", () => {
+  test.for(
+    Object.keys(unreadable).flatMap((what) => [
+      { what, place: 1, where: "the first chunk" },
+      { what, place: 270, where: "a later chunk" },
+    ]),
+  )("$what is refused alone, in $where", async ({ what, place }) => {
+    const world = await flowWorld();
+    const entries = Array.from({ length: 300 }, (_, n): Entry => ({ input: { n } }));
+    const bad = unreadable[what];
+    if (bad === undefined) throw new Error("no such entry");
+    entries[place] = bad();
+    const error: unknown = await world.client.enqueueMany(errand, entries).catch((thrown: unknown) => thrown);
+    if (!(error instanceof EnqueueManyError)) throw new Error(`It was not refused as a batch: ${String(error)}`);
+    expect(error).toMatchObject({ code: "ENQUEUE_MANY_FAILED" });
+    expect(error.failed.map(({ index }) => index)).toEqual([place]);
+    expect(error.accepted.map(({ index }) => index)).toEqual([...entries.keys()].filter((index) => index !== place));
+    const ran: number[] = [];
+    world.worker([errand.handle(({ n }) => void ran.push(n))], { concurrency: 100 });
+    await world.until(() => ran.length === 299, "10m");
+    expect(ran.sort((one, next) => one - next)).toEqual([...entries.keys()].filter((n) => n !== place));
+    await world.close();
+  });
+});
+
+describe("a lease", () => {
+  test.for<Duration>(["13h", "365d", "61m", "999ms"])("of %s is refused at once", (lease) => {
+    expect(() => createWorker({ handlers: [], lease })).toThrow(
+      expect.objectContaining({ code: "OPTION_INVALID", message: expect.stringContaining("lease") }),
+    );
+  });
+
+  test.for<Duration>(["1s", "30s", "1h"])("of %s is taken", (lease) => {
+    expect(() => createWorker({ handlers: [], lease })).not.toThrow();
+  });
+});
