@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import zlib from "node:zlib";
 import type { SdkClients } from "./aws/clients.ts";
 import type { Backend } from "./ports/backend.ts";
@@ -115,7 +116,7 @@ export async function resolveTopology(
   throw new TasklaneError("TOPOLOGY_MISSING", {
     what: queue === undefined ? "No topology is given" : `No topology is given for queue "${queue}"`,
     expected: `{ topology }, or ${names.join(" or ")} with its JSON or the path of a file that holds it`,
-    fix: `pass createClient({ topology }), or set ${names[0] ?? VARIABLE} as provision(), startLocal().env or the cdk outputs file give it`,
+    fix: `pass createClient({ topology }), or set ${names[0] ?? VARIABLE} as provision() and startLocal().env give it`,
   });
 }
 
@@ -131,9 +132,10 @@ async function readTopology(value: string, name: string): Promise<Topology> {
     json = await readFile(value, "utf8");
   } catch (error) {
     throw new TasklaneError("TOPOLOGY_INVALID", {
-      what: `${name} is neither JSON nor a file that can be read`,
+      what: `${name} names the file ${resolve(value)}, which cannot be read`,
       received: value,
       expected: "the topology's JSON, or the path of a file that holds it",
+      fix: "make the topology first, by provision() or startLocal(), or give an absolute path",
       cause: error,
     });
   }

@@ -40,9 +40,27 @@ const LOGGED: Partial<Record<TasklaneEventType, "info" | "warn" | "error">> = {
   "handler-abandoned": "error",
 };
 
+/** Names of unknown tasks that are told of; more of them are somebody's mischief. */
+const UNKNOWN_TOLD_MAX = 100;
+
 /** Lets a worker say what it is doing, so that one which cannot work is not silent; then the caller's own listener is told. */
-export function logEvents(log: AttemptLogger, onEvent: EventListener | undefined): EventListener {
+export function logEvents(
+  log: AttemptLogger,
+  handlers: ReadonlyMap<string, unknown>,
+  onEvent: EventListener | undefined,
+): EventListener {
+  const told = new Set<string>();
   return (event) => {
+    // Once for each name: a typo would otherwise wait in silence, and a rolling deploy must not flood the log.
+    if (
+      event.type === "deferred" &&
+      event.reason === "unknown-task" &&
+      told.size < UNKNOWN_TOLD_MAX &&
+      !told.has(event.task)
+    ) {
+      told.add(event.task);
+      log("warn", "unknown task", { task: event.task, taskId: event.taskId, handlers: [...handlers.keys()] });
+    }
     const level = LOGGED[event.type];
     if (level !== undefined) {
       const { type, at: _at, ...fields } = event;

@@ -17,6 +17,7 @@ import type { Duration } from "./task/duration.ts";
 import { parseDuration } from "./task/duration.ts";
 import { TasklaneError } from "./task/errors.ts";
 import type { EventListener } from "./task/events.ts";
+import { checkOptions } from "./task/known-options.ts";
 import type { Lane } from "./task/lane.ts";
 import { isLane, LANES } from "./task/lane.ts";
 import {
@@ -77,6 +78,24 @@ export interface Worker {
   run(options?: { signal?: AbortSignal | undefined }): Promise<WorkerEnd>;
 }
 
+const WORKER_OPTIONS: readonly (keyof WorkerOptions)[] = [
+  "handlers",
+  "topology",
+  "queue",
+  "lanes",
+  "concurrency",
+  "lease",
+  "clockSkew",
+  "shutdownGrace",
+  "scheduler",
+  "onEvent",
+  "log",
+  "submitter",
+  "sdk",
+  "clock",
+  "random",
+  "backend",
+];
 const SCHEDULER_EVERY_MS = 60_000;
 const POLL_RETRY_MAX_MS = 30_000;
 
@@ -86,6 +105,7 @@ const POLL_RETRY_MAX_MS = 30_000;
  * @throws TasklaneError `HANDLER_DUPLICATE`, `OPTION_INVALID`, `DURATION_INVALID`
  */
 export function createWorker(options: WorkerOptions): Worker {
+  checkOptions(options, WORKER_OPTIONS, "OPTION_INVALID", "createWorker");
   const handlers = indexHandlers(options.handlers);
   const times: LeaseTimes = {
     leaseMs: checkLease(parseDuration(options.lease ?? DEFAULT_LEASE, "lease of the worker")),
@@ -101,7 +121,7 @@ export function createWorker(options: WorkerOptions): Worker {
     async run({ signal } = {}) {
       const connection = await connect(options.topology, options.queue, options);
       const log = safeLogger(options.log ?? jsonLogger(connection.clock));
-      const services = makeServices({ ...connection, onEvent: logEvents(log, options.onEvent) });
+      const services = makeServices({ ...connection, onEvent: logEvents(log, handlers, options.onEvent) });
       const lanes = deployedLanes(services.backend.topology).filter((lane) => (options.lanes ?? LANES).includes(lane));
       if (lanes.length === 0) refuse("The worker has no lane to poll", options.lanes, "a lane that is deployed");
       return runWorker(services, { ...options, log, handlers, times, graceMs, concurrency, lanes }, signal);
@@ -239,7 +259,15 @@ function stopOn(stop: AbortController, signal: AbortSignal | undefined): () => v
 
 function indexHandlers(handlers: readonly TaskHandler[]): ReadonlyMap<string, TaskHandler> {
   const index = new Map<string, TaskHandler>();
+  if (!Array.isArray(handlers))
+    refuse(
+      "The worker was given no list of handlers",
+      handlers,
+      "handlers: [sendReceipt.handle(async (input) => …), …]",
+    );
   for (const handler of handlers) {
+    if (typeof handler?.run !== "function")
+      refuse("The worker was given something that is no handler", handler, "what sendReceipt.handle(…) returns");
     const { name } = handler.definition;
     if (index.has(name))
       throw new TasklaneError("HANDLER_DUPLICATE", {

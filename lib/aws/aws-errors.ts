@@ -70,7 +70,7 @@ export function toTasklaneError(error: unknown, call: AwsCall): TasklaneError {
     return new TasklaneError("TOPOLOGY_INVALID", {
       what: `${where} needs a region`,
       expected: "a region in the topology, in AWS_REGION, or in the client that is passed as sdk",
-      fix: 'add "region" to the topology',
+      fix: 'set AWS_REGION, or add "region" to the topology',
       cause: error,
     });
   if (BAD_CREDENTIALS.has(failure.name))

@@ -45,7 +45,12 @@ export function reportAttempt(
       message: failure?.message ?? "",
       ...markOf(record),
     });
-  const level = outcome === "dead" || outcome === "lost" ? "error" : failure === undefined ? "info" : "warn";
+  const level =
+    outcome === "dead" || outcome === "lost"
+      ? "error"
+      : failure === undefined || outcome === "deferred"
+        ? "info"
+        : "warn";
   log(level, "attempt ended", {
     ...logMark(record),
     outcome,

@@ -6,6 +6,7 @@ import { InputInvalidError, TasklaneError } from "../task/errors.ts";
 import { itemBytes } from "../task/item-size.ts";
 import { canonicalJson, utf8Bytes } from "../task/json.ts";
 import type { Json } from "../task/json.ts";
+import { checkOptions } from "../task/known-options.ts";
 import type { Lane } from "../task/lane.ts";
 import { isLane, LANES } from "../task/lane.ts";
 import {
@@ -54,6 +55,17 @@ export interface PrepareContext {
  */
 const GROWTH_BYTES = 200;
 
+const ENQUEUE_OPTIONS: readonly (keyof EnqueueOptions)[] = [
+  "delay",
+  "runAt",
+  "expires",
+  "lane",
+  "idempotencyKey",
+  "meta",
+  "traceparent",
+  "id",
+];
+
 /**
  * Checks a call and makes the record of it, without I/O.
  *
@@ -66,7 +78,14 @@ export async function prepareTask(
   options: EnqueueOptions,
   context: PrepareContext,
 ): Promise<PreparedTask> {
+  if (typeof task !== "object" || task === null || typeof task.handle !== "function")
+    refuse(
+      "What is to be enqueued is no task definition",
+      task,
+      "what defineTask returns, not its name or its handler",
+    );
   const what = `input of task "${task.name}"`;
+  checkOptions(options, ENQUEUE_OPTIONS, "OPTION_INVALID", `enqueueing task "${task.name}"`);
   const json = canonicalJson(input, what);
   checkSize(utf8Bytes(json));
   const checked = await validate(task.input, input);

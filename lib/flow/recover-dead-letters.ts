@@ -19,6 +19,7 @@ const LOOK_MS = 2_000;
  * with a letter of its own; a letter whose task has moved on is removed; a letter of a dead task stays for the operator.
  */
 export async function sweepDeadLetters(services: Services, run: Run): Promise<void> {
+  const errors: unknown[] = [];
   for (const lane of deployedLanes(services.backend.topology)) {
     if (services.backend.topology.lanes[lane]?.dlq === undefined) continue;
     const seen = new Set<string>();
@@ -30,11 +31,17 @@ export async function sweepDeadLetters(services: Services, run: Run): Promise<vo
       const fresh = messages.filter((message) => !seen.has(message.id));
       for (const message of fresh) {
         seen.add(message.id);
-        if (await sweepLetter(services, lane, message)) run.buried++;
+        try {
+          if (await sweepLetter(services, lane, message)) run.buried++;
+        } catch (error) {
+          // A letter whose record cannot be read stays where it is, and must not keep the others there.
+          errors.push(error);
+        }
       }
       if (fresh.length === 0) break;
     }
   }
+  if (errors.length > 0) throw errors[0];
 }
 
 /** Answers whether a dead record was made. */

@@ -1,5 +1,5 @@
 import type { SeenWrite } from "../ports/ledger.ts";
-import { CREATION_SHARDS } from "../task/limits.ts";
+import { CLOCK_SKEW_MAX_MS, CREATION_SHARDS } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
@@ -45,8 +45,7 @@ export async function visitSlices(services: Services, run: Run, cursors: Cursors
       SHARDS_AT_ONCE,
       async (shard) => {
         const known = cursors[`${pass.name}.${shard}`] ?? cursors[pass.name];
-        // The last pass begins with the oldest task there is; the others only look at what is young.
-        const from = known ?? (pass === PASSES.at(-1) ? 0 : upTo - 2 * pass.ageMs);
+        const from = known === undefined || known > upTo + CLOCK_SKEW_MAX_MS ? beginningOf(pass, known, upTo) : known;
         return upTo - from < pass.everyMs ? from : visitSlice(services, run, pass, shard, from, upTo);
       },
     );
@@ -56,6 +55,14 @@ export async function visitSlices(services: Services, run: Run, cursors: Cursors
     for (const [shard, at] of reached.entries()) if (at !== common) moved[`${pass.name}.${shard}`] = at;
   }
   return moved;
+}
+
+/**
+ * Where a walk begins that has no cursor it can trust: the last pass with the oldest task there is, the others with what is
+ * young. A cursor in the future was left by a host whose clock is ahead: what it looked at was younger than it took it for.
+ */
+function beginningOf(pass: Pass, known: number | undefined, upTo: number): number {
+  return known === undefined && pass === PASSES.at(-1) ? 0 : upTo - 2 * pass.ageMs;
 }
 
 async function visitSlice(

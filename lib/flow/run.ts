@@ -6,9 +6,9 @@ import { formatDuration } from "../task/duration.ts";
 import type { Envelope } from "../task/envelope.ts";
 import { TasklaneError } from "../task/errors.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../task/json.ts";
-import { PAYLOAD_MAX_BYTES, UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
+import { ERROR_MESSAGE_MAX_CHARS, PAYLOAD_MAX_BYTES, UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
 import type { Failure, Outcome } from "../task/outcome.ts";
-import { describeFailure, outcomeOfError } from "../task/outcome.ts";
+import { describeFailure, outcomeOfError, shorten } from "../task/outcome.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { describeIssues, validate } from "../task/standard-schema.ts";
 import { checkSize, loadInput } from "./payload.ts";
@@ -66,7 +66,10 @@ export async function readyInput(
   if (checked.ok) return { ok: true, input: checked.value, json };
   const failure: Failure = {
     code: "INPUT_INVALID",
-    message: `this worker's schema refuses the input: ${describeIssues(checked.issues)}`,
+    message: shorten(
+      `this worker's schema refuses the input: ${describeIssues(checked.issues)}`,
+      ERROR_MESSAGE_MAX_CHARS,
+    ),
   };
   const now = services.clock.now();
   const unknownSince = envelope.unknownSince ?? now;
@@ -181,7 +184,7 @@ async function readOutput(handler: TaskHandler, value: unknown): Promise<RunResu
 
 function invalidOutput(message: string): RunResult {
   return {
-    outcome: { kind: "retry", failure: { code: "OUTPUT_INVALID", message } },
+    outcome: { kind: "retry", failure: { code: "OUTPUT_INVALID", message: shorten(message, ERROR_MESSAGE_MAX_CHARS) } },
     output: undefined,
     abandoned: false,
   };

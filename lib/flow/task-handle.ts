@@ -100,8 +100,11 @@ async function awaitResult<T extends AnyTask>(
     if (leftMs <= 0)
       throw new TasklaneError("RESULT_TIMEOUT", {
         what: `Task ${id} did not end within ${formatDuration(timeoutMs)}`,
-        received: record.state,
-        fix: "wait longer, or come back later: the task goes on",
+        received: `${record.state}, ${record.attempts} attempts, ${record.failures} failed`,
+        fix:
+          record.attempts === 0 && record.notBefore <= clock.now()
+            ? `check that a worker with a handler for "${record.task}" runs on this topology: none has started it yet`
+            : "wait longer, or come back later: the task goes on, and get() tells of its attempts",
       });
     await sleep(clock, Math.min(leftMs, waitMs * (0.75 + 0.5 * random.next())), options.signal);
   }

@@ -1,6 +1,7 @@
 import type { Duration } from "./duration.ts";
 import { parseDuration } from "./duration.ts";
 import { TasklaneError } from "./errors.ts";
+import { checkOptions } from "./known-options.ts";
 import { checkName } from "./name.ts";
 
 /** How often handlers may start, over all workers together. */
@@ -36,6 +37,7 @@ export interface RateLimit {
  */
 export function defineRateLimit(options: RateLimitOptions): RateLimit {
   const what = checkName(options.name, "rate limit");
+  checkOptions(options, ["name", "limit", "per", "burst"], "DEFINITION_INVALID", what);
   const perMs = parseDuration(options.per ?? "1s", `per of ${what}`);
   const perSecond = (options.limit * 1_000) / perMs;
   if (!Number.isFinite(options.limit) || !Number.isFinite(perSecond) || options.limit <= 0 || perSecond > 100_000)

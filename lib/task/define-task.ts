@@ -17,6 +17,7 @@ import {
   DEFAULT_RETENTION,
   DEFAULT_TIMEOUT,
 } from "./limits.ts";
+import { checkOptions } from "./known-options.ts";
 import { checkName } from "./name.ts";
 import type { AnySchema } from "./standard-schema.ts";
 
@@ -107,6 +108,22 @@ export type TaskOutput<T extends AnyTask> = T["output"] extends AnySchema
     ? undefined
     : unknown;
 
+const TASK_OPTIONS: readonly (keyof TaskOptions<AnySchema>)[] = [
+  "name",
+  "input",
+  "output",
+  "lane",
+  "idempotencyKey",
+  "maxRetries",
+  "backoff",
+  "maxCrashes",
+  "maxLifetime",
+  "timeout",
+  "rateLimit",
+  "rateLimitKey",
+  "retention",
+];
+
 /**
  * Defines a task: the contract that producers and workers share.
  *
@@ -116,6 +133,7 @@ export function defineTask<I extends AnySchema, O extends AnySchema | undefined 
   options: TaskOptions<I, O>,
 ): TaskDefinition<I, O> {
   const what = checkName(options.name, "task");
+  checkOptions(options, TASK_OPTIONS, "DEFINITION_INVALID", what);
   checkSchema(options.input, `input of ${what}`);
   if (options.output !== undefined) checkSchema(options.output, `output of ${what}`);
   const lane = options.lane ?? DEFAULT_LANE;

@@ -23,7 +23,9 @@ export function parseDuration(value: Duration, what: string): number {
     received: value,
     expected: 'a number with a unit, at most 100 years: "250ms", "30s", "5m", "12h" or "14d"',
     fix:
-      typeof value === "number" ? `write "${value}ms" or "${value}s"` : "write the number and the unit without a space",
+      typeof value === "number"
+        ? `write "${value}ms" or "${value}s"`
+        : "write the number and then ms, s, m, h or d, without a space",
   });
 }
 

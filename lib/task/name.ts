@@ -24,6 +24,7 @@ function suggest(name: string): string {
     .toLowerCase()
     .replace(/[^a-z0-9._-]+/g, "-")
     .replace(/^[^a-z0-9]+/, "")
-    .slice(0, 64);
+    .slice(0, 64)
+    .replace(/[^a-z0-9]+$/, "");
   return plain === "" ? "my-task" : plain;
 }

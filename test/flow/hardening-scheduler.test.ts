@@ -160,8 +160,8 @@ describe("F27 a host whose clock is six hours ahead", () => {
     await world.close();
   });
 
-  // A lost message is looked for after ten minutes, but the cursors of the host ahead stand six hours in the future.
-  test.fails("and that ran once does not keep a lost message from being found within the hour", async () => {
+  // The cursors of the host ahead stand six hours in the future: the others must not wait for them.
+  test("and that ran once does not keep a lost message from being found within the hour", async () => {
     const world = await flowWorld();
     const random = seededRandom(9);
     const ahead = makeServices({ backend: world.backend, clock: aheadOf(world.clock), random });

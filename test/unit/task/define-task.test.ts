@@ -106,7 +106,7 @@ describe("defineTask", () => {
   test.each([
     ["SendReceipt", "send-receipt"],
     ["send receipt", "send-receipt"],
-    ["  --Send__Receipt!", "send__receipt-"],
+    ["  --Send__Receipt!", "send__receipt"],
     ["日本", "my-task"],
     ["A".repeat(100), "a".repeat(64)],
   ])("suggests for %s a name that it would take", (name, suggestion) => {
