@@ -62,6 +62,8 @@ function mortalClients(point: KillPoint): SdkClients {
 
 // A worker without its supervisor would go on for ever.
 process.once("disconnect", () => process.kill(process.pid, "SIGKILL"));
+// Told before anything runs: a process that a task blocks right away must not look as if it were still starting.
+await new Promise<void>((resolve) => process.send?.("alive", () => resolve()));
 process.channel?.unref();
 pulse();
 
