@@ -16,8 +16,9 @@ export const sendReceipt = defineTask({
 
 /** The work. It may start more than once for one task, so it is written such that this does no harm. */
 const sendReceiptHandler = sendReceipt.handle(async (receipt, ctx) => {
-  // Stands for a call to a mail service, which would take the same key in a header.
-  const file = join(tmpdir(), "outbox", `${ctx.idempotencyKey}.eml`);
+  // Stands for a call to a mail service. A real one gets ctx.idempotencyKey in a header: the task's own key, the same on
+  // every attempt, and not the key chosen above.
+  const file = join(tmpdir(), "outbox", `${receipt.orderId}.eml`);
   const paid = (receipt.cents / 100).toFixed(2);
   await mkdir(join(tmpdir(), "outbox"), { recursive: true });
   await writeFile(file, `To: ${receipt.to}\r\nSubject: Your order ${receipt.orderId}\r\n\r\nPaid: ${paid}\r\n`, {

@@ -33,20 +33,25 @@ const ASK_EACH_MS = 1_000;
 
 const startedAtMs = performance.now();
 const orders = readOrders(new URL("orders.csv", import.meta.url));
-/** A charge, a thumbnail, an invoice and a receipt for each order; the export of the day; and the garbage. */
-const totalTasks = orders.length * 4 + 2;
+/** A charge, a thumbnail, an invoice and a receipt for each order, and the export of the day. */
+const totalTasks = orders.length * 4 + 1;
+/** The garbage is not a task, but it is recorded as dead too. */
+const GARBAGE_MESSAGES = 1;
+const screen = createProgressScreen(totalTasks);
 
-// The other processes end when this one is gone.
-process.once("SIGINT", () => process.exit(130));
+process.once("SIGINT", () => {
+  screen.say("stopped by Ctrl-C: nothing is proved, and the other processes end with this one");
+  process.exit(130);
+});
 emptyOut();
 await makePhotos();
 
-const screen = createProgressScreen(totalTasks);
 const supplier = await startSupplier();
 const local = await startLocal();
 const workers = superviseWorkers(WORKERS, { ...process.env, ...local.env, [SUPPLIER_URL_VARIABLE]: supplier.url });
 try {
   screen.say(`the embedded stack, the supplier and ${WORKERS} workers are up; submitting ${orders.length} orders`);
+  screen.say("one order's thumbnail is a pill: a task that kills its process, each time it is started");
   const [shop] = await Promise.all([playShop(), watchUntilDone()]);
   const run = await recordRun({
     client: local.client,
@@ -108,13 +113,15 @@ async function watchUntilDone(): Promise<void> {
   let askedAtMs = 0;
   let exitsTold = 0;
   for (;;) {
-    const { done, ...figures } = run.refresh();
-    screen.draw({ done, ...figures });
+    const standing = run.refresh();
+    const { done, buried } = standing;
+    screen.draw(standing, workers.exits.length);
     for (const { pid, signal, code } of workers.exits.slice(exitsTold)) {
       exitsTold += 1;
       screen.say(`worker ${pid} went down (${signal ?? `code ${code}`}) and is started again`);
     }
-    if (done >= totalTasks || performance.now() - startedAtMs > RUN_LIMIT_MS) break;
+    const allEnded = done >= totalTasks && buried >= GARBAGE_MESSAGES;
+    if (allEnded || performance.now() - startedAtMs > RUN_LIMIT_MS) break;
     // Asked anew each time: the worker that was to be killed may have fallen to the pill at the same moment.
     if (done >= totalTasks / 2 && !workers.exits.some(({ signal }) => signal === "SIGKILL")) workers.killOne();
     if (totalTasks - done <= ASK_FOR_AT_MOST && performance.now() - askedAtMs > ASK_EACH_MS) {

@@ -7,9 +7,10 @@ import type { EventEntry } from "./journals.ts";
 export interface Standing {
   /** Tasks in a final state. */
   readonly done: number;
+  /** Messages recorded as dead that were never a task. */
+  readonly buried: number;
   readonly attempts: number;
   readonly retries: number;
-  readonly crashes: number;
 }
 
 /** A task as the ledger or an event knows it. */
@@ -28,25 +29,27 @@ export interface RunFollower {
   noteEnd(task: KnownTask): void;
 }
 
+/** What the ledger calls the task of a message that nobody can read. */
+const UNKNOWN_TASK = "unknown";
+
 /** Follows a run from its journals; a dead task of the kind that is `redriven` has not ended yet. */
 export function followRun({ redriven }: { redriven: string }): RunFollower {
   const newEnqueues = followJournal("enqueues");
   const newEvents = followJournal("events");
   const enqueued = new Set<string>();
   const ended = new Set<string>();
-  const counts = { attempts: 0, retries: 0, crashes: 0 };
+  const buried = new Set<string>();
+  const counts = { attempts: 0, retries: 0 };
 
   function noteEnd({ id, task, state }: KnownTask): void {
-    if (state === "succeeded" || (state === "dead" && task !== redriven)) ended.add(id);
+    if (task === UNKNOWN_TASK) buried.add(id);
+    else if (state === "succeeded" || (state === "dead" && task !== redriven)) ended.add(id);
   }
 
   function noteEvent(event: EventEntry): void {
     switch (event.type) {
       case "attempt-started":
         counts.attempts += 1;
-        break;
-      case "crash-detected":
-        counts.crashes += 1;
         break;
       case "dead":
         noteEnd({ id: event.taskId, task: event.task, state: "dead" });
@@ -64,19 +67,19 @@ export function followRun({ redriven }: { redriven: string }): RunFollower {
     refresh() {
       for (const { taskId } of newEnqueues()) enqueued.add(taskId);
       for (const event of newEvents()) noteEvent(event);
-      return { ...counts, done: ended.size };
+      return { ...counts, done: ended.size, buried: buried.size };
     },
     pending: () => [...enqueued].filter((taskId) => !ended.has(taskId)),
   };
 }
 
 /** Bar and figures fit 80 columns: a longer line would wrap, and could not be drawn over. */
-const BAR_WIDTH = 20;
+const BAR_WIDTH = 16;
 const LINE_EACH_MS = 2_000;
 
 /** A bar on a terminal, a line every two seconds elsewhere, and a line for each thing worth telling. */
 export interface ProgressScreen {
-  draw(standing: Standing): void;
+  draw(standing: Standing, workersLost: number): void;
   say(text: string): void;
   end(): void;
 }
@@ -90,8 +93,8 @@ export function createProgressScreen(total: number): ProgressScreen {
   const clearBar = (): void => void (out.isTTY && out.write("\r\u001b[K"));
 
   return {
-    draw({ done, attempts, retries, crashes }) {
-      const figures = `${done}/${total} tasks, ${attempts} starts, ${retries} retries, ${crashes} crashes`;
+    draw({ done, attempts, retries }, workersLost) {
+      const figures = `${done}/${total} tasks, ${attempts} starts, ${retries} retries, ${workersLost} ${workersLost === 1 ? "worker" : "workers"} lost`;
       if (out.isTTY) {
         const filled = Math.min(BAR_WIDTH, Math.floor((done / total) * BAR_WIDTH));
         const bar =

@@ -12,7 +12,7 @@ const QUICKSTART = "examples/quickstart/";
 const readme = readText("README.md");
 /** Without regard to where lines end. */
 const prose = readme.replace(/\s+/g, " ");
-const quoted = codeBlocks(readme).filter(({ language }) => language === "ts");
+const quoted = codeBlocks(readme).filter(({ language, source }) => language === "ts" && source !== undefined);
 
 describe("the README", () => {
   test("quotes every file of the quickstart", () => {
