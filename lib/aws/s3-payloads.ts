@@ -33,7 +33,7 @@ export class S3Payloads implements Payloads {
             Bucket: this.#bucket,
             Key: key,
             Body: bytes,
-            // Accepted bytes are never overwritten, not even by the same key's next writer; a renewal writes the same ones.
+            // What is there stays as it is; a renewal writes the same bytes again, since its key holds their hash.
             ...(options?.renew === true ? {} : { IfNoneMatch: "*" }),
             ChecksumSHA256: createHash("sha256").update(bytes).digest("base64"),
           }),

@@ -15,7 +15,7 @@ export interface RateLimitOptions {
   /**
    * Starts that may come at once after a quiet time. Default: one second's worth, at least 1. A small burst is smoother, but a
    * slot is good for `(burst - 1) / limit` only: below about half a second slots are missed and work is put back more often.
-   * No start is ever on the dot, so a burst of 1 stays below its limit by up to a fifth.
+   * No start is ever on the dot, so a burst of 1 stays below its limit: by up to a fifth, and by more above 25 starts a second.
    */
   burst?: number | undefined;
 }
