@@ -37,7 +37,9 @@ const LOGGED: Partial<Record<TasklaneEventType, "info" | "warn" | "error">> = {
   "poll-failed": "warn",
   "scheduler-failed": "warn",
   "settle-delayed": "warn",
+  "history-lost": "warn",
   "handler-abandoned": "error",
+  "internal-error": "error",
 };
 
 /** Names of unknown tasks that are told of; more of them are somebody's mischief. */

@@ -2,6 +2,7 @@ import type { TaskContext } from "../task/context.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import type { Json } from "../task/json.ts";
 import type { Outcome } from "../task/outcome.ts";
+import { describeFailure } from "../task/outcome.ts";
 import type { TaskRecord } from "../task/record.ts";
 import type { StartWindow } from "./admission.ts";
 import type { AttemptLogger } from "./attempt-report.ts";
@@ -96,6 +97,7 @@ export class RunningAttempt {
     }
     const missed = await this.#waitForSlot();
     if (missed !== undefined) return this.#settleUnstarted(missed, ready.json);
+    if (this.abort.signal.aborted) return this.#endAborted(ready.json);
     return this.#start(ready.input, ready.json);
   }
 
@@ -147,6 +149,15 @@ export class RunningAttempt {
     return undefined;
   }
 
+  /** What aborted the attempt while its input was read or its slot was waited for keeps the handler from starting at all. */
+  async #endAborted(json: string): Promise<Disposal> {
+    const failure = describeFailure(this.abort.signal.reason);
+    if (failure.code === "CANCELLED") return this.#settleUnstarted({ kind: "cancelled", failure }, json);
+    if (!this.#lost) return this.#settleUnstarted({ kind: "deferred", failure, delayMs: 0 }, json);
+    this.#host.heartbeat.release(this.#candidate.delivery);
+    return { kind: "let-go" };
+  }
+
   /** Starts within the slot and never before it; a slot that is over is forfeited. */
   async #waitForSlot(): Promise<Outcome | undefined> {
     const { clock } = this.#host.services;
@@ -172,7 +183,11 @@ export class RunningAttempt {
     };
   }
 
-  /** While the lease lasts nobody can have taken over; after that only the ledger knows. @throws TasklaneError `LEASE_LOST` */
+  /**
+   * While the lease lasts nobody can have taken over; after that only the ledger knows.
+   *
+   * @throws TasklaneError `LEASE_LOST`, or that the ledger does not tell
+   */
   async #assertHeld(): Promise<void> {
     const { clock, backend } = this.#host.services;
     const { id, fence, owner, leaseUntil = 0 } = this.#record;
@@ -180,6 +195,7 @@ export class RunningAttempt {
       const [outcome] = await backend.ledger.renewMany([
         { id, fence, owner, patch: { set: { leaseUntil: clock.now() } } },
       ]);
+      if (outcome?.kind === "failed") throw outcome.error;
       if (outcome?.kind === "refused" && !this.#lost) this.#onLost();
     }
     if (this.#lost)

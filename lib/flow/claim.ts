@@ -104,3 +104,15 @@ export async function claimOrAsk(ledger: Ledger, claims: readonly Claim[]): Prom
   for (const [at, answer] of answers.entries()) outcomes[open[at] ?? 0] = answer;
   return outcomes;
 }
+
+/** The candidate's message, if it was put back without a claim. */
+export function standInOf(candidate: Candidate | undefined): string | undefined {
+  if (candidate === undefined) return undefined;
+  const { envelope, delivery } = candidate;
+  return envelope.deferrals > 0 || envelope.unknownSince !== undefined ? delivery.message.id : undefined;
+}
+
+/** The messages of a task that a worker holds. */
+export function messageIdsOf(candidate: Candidate | undefined): string[] {
+  return candidate === undefined ? [] : [candidate.delivery, ...candidate.copies].map(({ message }) => message.id);
+}

@@ -6,6 +6,7 @@ import { parseUntrustedJson } from "../task/json.ts";
 import { DLQ_COPY_MAX_BYTES, DLQ_RETENTION_MS, QUEUE_RETENTION_MS } from "../task/limits.ts";
 import { encodePayloadRef } from "../task/payload-ref.ts";
 import type { TaskRecord } from "../task/record.ts";
+import { FRESH_COUNTS } from "../task/record.ts";
 import { carrierOf } from "../task/topology.ts";
 import { shorten } from "../task/outcome.ts";
 import type { Delivery } from "./claim.ts";
@@ -150,12 +151,7 @@ export async function buryMessage(
     createdAt: now,
     dueAt: now,
     notBefore: now,
-    attempts: 0,
-    failures: 0,
-    crashes: 0,
-    snoozes: 0,
-    interruptions: 0,
-    resends: 0,
+    ...FRESH_COUNTS,
     retentionMs,
     input: placed?.ref ?? { at: "record", json },
     inputHash: hashText(json),

@@ -22,7 +22,7 @@ export async function noteAttempt(services: Services, record: TaskRecord, entry:
     });
   } catch (error) {
     // The history is for people; the outcome itself must not fail for it.
-    services.emit({ type: "settle-delayed", taskId: record.id, error: `history: ${String(error)}` });
+    services.emit({ type: "history-lost", taskId: record.id, error: String(error) });
   }
 }
 

@@ -10,7 +10,7 @@ import { Admissions } from "./admission.ts";
 import type { AttemptHost } from "./attempt.ts";
 import { RunningAttempt } from "./attempt.ts";
 import type { Candidate, Delivery, Verdict } from "./claim.ts";
-import { claimOrAsk, judgeClaim } from "./claim.ts";
+import { claimOrAsk, judgeClaim, messageIdsOf, standInOf } from "./claim.ts";
 import { sendDeadLetter } from "./dead-letter.ts";
 import type { LeaseTimes } from "./heartbeat.ts";
 import type { Disposal } from "./intake.ts";
@@ -278,17 +278,6 @@ export class Launcher {
   #release({ delivery, copies }: Waiting): void {
     for (const each of [delivery, ...copies]) this.#host.dispose(each, { kind: "release", visibilityMs: 0 });
   }
-}
-
-/** The candidate's message, if it was put back without a claim. */
-function standInOf(candidate: Waiting | undefined): string | undefined {
-  if (candidate === undefined) return undefined;
-  const { envelope, delivery } = candidate;
-  return envelope.deferrals > 0 || envelope.unknownSince !== undefined ? delivery.message.id : undefined;
-}
-
-function messageIdsOf(candidate: Waiting | undefined): string[] {
-  return candidate === undefined ? [] : [candidate.delivery, ...candidate.copies].map(({ message }) => message.id);
 }
 
 function markOf({ envelope, delivery }: Waiting): TaskMark {

@@ -21,6 +21,7 @@ import { LIFE_CLASSES, lifeClassFor } from "../task/payload-ref.ts";
 import { encodeRecord } from "../task/record-codec.ts";
 import { describeFailure } from "../task/outcome.ts";
 import type { TaskRecord } from "../task/record.ts";
+import { FRESH_COUNTS } from "../task/record.ts";
 import { describeIssues, validate } from "../task/standard-schema.ts";
 import type { EnqueueOptions } from "../task/task-ref.ts";
 import { checkSize, hashText, placePayload } from "./payload.ts";
@@ -115,12 +116,7 @@ export async function prepareTask(
     dueAt: notBefore,
     notBefore,
     startBy: readExpiry(options, now, notBefore),
-    attempts: 0,
-    failures: 0,
-    crashes: 0,
-    snoozes: 0,
-    interruptions: 0,
-    resends: 0,
+    ...FRESH_COUNTS,
     retentionMs: task.retentionMs,
     input: { at: "record", json: "" },
     inputHash,

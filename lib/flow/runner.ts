@@ -180,9 +180,7 @@ export class Runner {
 
   #track(work: Promise<void>, kind: Set<Promise<void>> = this.#work): void {
     const tracked: Promise<void> = work
-      .catch((error: unknown) =>
-        this.#services.emit({ type: "poll-failed", lane: "normal", error: `runner: ${String(error)}` }),
-      )
+      .catch((error: unknown) => this.#services.emit({ type: "internal-error", error: String(error) }))
       .finally(() => {
         this.#work.delete(tracked);
         kind.delete(tracked);

@@ -5,6 +5,7 @@ import type {
   IndexPage,
   IndexQuery,
   Ledger,
+  ReadOptions,
   RecordOutcome,
   Reservation,
   Reserved,
@@ -89,9 +90,18 @@ export class MemoryLedger implements Ledger {
     return { kind: "created" };
   }
 
-  async readMany(ids: readonly string[]): Promise<(TaskRecord | undefined)[]> {
+  async readMany(ids: readonly string[], options?: ReadOptions): Promise<(TaskRecord | undefined)[]> {
     return Promise.all(
-      ids.map((id) => withFault(this.#faults, { verb: "readMany", target: id }, () => this.#read(id))),
+      ids.map((id) =>
+        withFault(this.#faults, { verb: "readMany", target: id }, () => {
+          try {
+            return this.#read(id);
+          } catch (error) {
+            if (options?.skipUnreadable === true) return undefined;
+            throw error;
+          }
+        }),
+      ),
     );
   }
 

@@ -50,6 +50,10 @@ export type TasklaneEvent = { readonly at: number } & (
   | ({ readonly type: "resent"; readonly because: "owed" | "lost" | "retention"; readonly resends: number } & TaskMark)
   | ({ readonly type: "redriven"; readonly epoch: number } & TaskMark)
   | { readonly type: "settle-delayed"; readonly taskId: string; readonly error: string }
+  /** A defect of our own: the message it befell is shown again, and nothing is lost. */
+  | { readonly type: "internal-error"; readonly error: string }
+  /** An attempt is missing from the history; its outcome is not touched by that. */
+  | { readonly type: "history-lost"; readonly taskId: string; readonly error: string }
   | { readonly type: "poll-failed"; readonly lane: Lane; readonly error: string }
   | { readonly type: "handler-abandoned"; readonly taskId: string; readonly task: string }
   | {

@@ -60,6 +60,16 @@ export interface TaskRecord {
   expiresAt?: number | undefined;
 }
 
+/** The counters of a task that has done nothing yet. */
+export const FRESH_COUNTS = {
+  attempts: 0,
+  failures: 0,
+  crashes: 0,
+  snoozes: 0,
+  interruptions: 0,
+  resends: 0,
+} as const;
+
 /** What a write changes in a record: fields to set, and fields to take away. */
 export interface RecordPatch {
   readonly set: Readonly<Partial<TaskRecord>>;
