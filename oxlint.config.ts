@@ -52,7 +52,7 @@ export default defineConfig({
   plugins: ["eslint", "typescript", "unicorn", "oxc", "import", "promise", "vitest"],
   categories: { correctness: "error" },
   options: { typeAware: true, denyWarnings: true, reportUnusedDisableDirectives: "error" },
-  ignorePatterns: ["dist", "coverage", "reports", "examples/shop/out"],
+  ignorePatterns: ["dist", "coverage", "reports", "examples/shop/out", "cdk.out", ".cache"],
   rules: {
     eqeqeq: "error",
     "no-var": "error",
@@ -95,5 +95,24 @@ export default defineConfig({
       },
     },
     ...LAYERS.map(layerOverride),
+    {
+      files: ["infra/**/*.ts"],
+      excludeFiles: ["infra/app.ts", "infra/shop-stack.ts"],
+      rules: {
+        "import/no-default-export": "error",
+        "no-console": "error",
+        "typescript/no-explicit-any": "error",
+        "typescript/no-non-null-assertion": "error",
+        "no-restricted-imports": [
+          "error",
+          {
+            patterns: [
+              { regex: "^\\.\\./(?!lib/task/)", message: "infra sees lib/task alone, and names functions by path." },
+              { regex: "^@aws-sdk/", message: "A construct describes resources: it calls no service." },
+            ],
+          },
+        ],
+      },
+    },
   ],
 });

@@ -47,6 +47,11 @@ const PARTS: readonly Layer[] = [
     sees: ["task", "ports", "flow", "control", "connect.ts", "worker-log.ts"],
     packages: [NODE],
   },
+  {
+    name: "lambda",
+    sees: ["task", "ports", "flow", "control", "aws", "connect.ts", "system.ts", "worker-log.ts", "worker.ts"],
+    packages: [NODE, ...AWS_CLIENTS, "@middy/core"],
+  },
   { name: "provision.ts", sees: ["task", "aws", "connect.ts", "system.ts"], packages: [NODE] },
 ];
 
