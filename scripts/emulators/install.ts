@@ -1,0 +1,100 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, openSync, closeSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+const INSTALL_MAX_MS = 600_000;
+const COMMAND_MAX_MS = 540_000;
+
+/** Where downloads are kept between runs. */
+export function cacheFolder(): string {
+  const given = process.env["TASKLANE_EMULATOR_CACHE"];
+  return given === undefined || given === ""
+    ? fileURLToPath(new URL("../../.cache/emulators/", import.meta.url))
+    : resolve(given);
+}
+
+/**
+ * Installs something once into a folder of the cache, and answers the folder. A second process that wants the same waits for the first;
+ * what was left half-way by one that was killed is made anew.
+ */
+export async function installOnce(name: string, install: (folder: string) => Promise<void>): Promise<string> {
+  const folder = join(cacheFolder(), name);
+  const done = join(folder, ".installed");
+  if (existsSync(done)) return folder;
+  mkdirSync(cacheFolder(), { recursive: true });
+  const lock = `${folder}.lock`;
+  await takeLock(lock);
+  try {
+    if (existsSync(done)) return folder;
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder);
+    await install(folder);
+    writeFileSync(done, "");
+    return folder;
+  } finally {
+    rmSync(lock, { force: true });
+  }
+}
+
+async function takeLock(lock: string): Promise<void> {
+  const end = Date.now() + INSTALL_MAX_MS;
+  for (;;) {
+    try {
+      const file = openSync(lock, "wx");
+      writeSync(file, String(process.pid));
+      closeSync(file);
+      return;
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+    }
+    const holder = readHolder(lock);
+    if (holder !== undefined && !isAlive(holder)) rmSync(lock, { force: true });
+    if (Date.now() > end) throw new Error(`${lock} is held by process ${holder}: end it, or remove the file`);
+    await wait(200);
+  }
+}
+
+function readHolder(lock: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(lock, "utf8"));
+    return Number.isInteger(pid) && pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs a command to its end. @throws Error with the end of its output, or with what to install if the command is not there */
+export function run(command: string, args: readonly string[], cwd: string): Promise<string> {
+  return new Promise((done, fail) => {
+    const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "pipe"], timeout: COMMAND_MAX_MS });
+    let output = "";
+    const note = (chunk: Buffer): void => {
+      output = (output + chunk.toString()).slice(-20_000);
+    };
+    child.stdout.on("data", note);
+    child.stderr.on("data", note);
+    child.on("error", (error) => fail(new Error(`${command} cannot be run: ${error.message}. ${adviceFor(command)}`)));
+    child.on("close", (status) => {
+      if (status === 0) done(output);
+      else fail(new Error(`${command} ${args.join(" ")} ended with status ${status}:\n${output.slice(-4_000)}`));
+    });
+  });
+}
+
+function adviceFor(command: string): string {
+  if (command.startsWith("python")) return "Install Python 3.11 with its venv module (Debian: python3 python3-venv).";
+  if (command.startsWith("java")) return "Install a JDK, 17 or later (Debian: openjdk-17-jdk-headless).";
+  if (command === "mvn") return "Install Maven 3.8 or later (Debian: maven).";
+  return "Install it, or put it on PATH.";
+}

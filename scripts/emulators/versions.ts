@@ -1,0 +1,26 @@
+/*
+ * What the emulators are, and at which versions they are held. The tables in docs/backends.md name the same.
+ */
+
+/** An emulator that a suite can ask for. */
+export type EmulatorName = "localstack" | "ministack" | "dynamodb-local" | "elasticmq";
+
+/**
+ * LocalStack's last line that needs no token is 4.14; without Docker it is installed from PyPI at 4.13.1, since 4.14 wants Python 3.13.
+ * DynamoDB Local 3.x is not in Maven Central.
+ */
+export const VERSIONS = {
+  localstack: "4.14.0",
+  localstackHost: "4.13.1",
+  ministack: "1.5.33",
+  dynamodbLocal: "2.6.1",
+  elasticmq: "1.7.1",
+  uv: "0.13.9",
+  byteBuddy: "1.17.5",
+} as const;
+
+/** LocalStack's dependencies as of this day: later releases of cbor2 and pyOpenSSL break it. */
+export const LOCALSTACK_DEPENDENCIES_AS_OF = "2026-02-20";
+
+/** The image, where there is a Docker engine. `compose.yaml` names the same. */
+export const LOCALSTACK_IMAGE: string = `localstack/localstack:${VERSIONS.localstack}`;
