@@ -73,7 +73,14 @@ export default defineConfig({
       },
       ...OUTSIDE.filter(({ name }) => isAskedFor(name)).map(({ name, include }) => ({
         extends: true as const,
-        test: { name, include, fileParallelism: false, testTimeout: 5 * MINUTE_MS, hookTimeout: 8 * MINUTE_MS },
+        test: {
+          name,
+          include,
+          fileParallelism: false,
+          testTimeout: 5 * MINUTE_MS,
+          hookTimeout: 8 * MINUTE_MS,
+          globalSetup: ["test/support/emulator-setup.ts"],
+        },
       })),
     ],
   },

@@ -34,7 +34,8 @@ export interface ContractBackend {
   open(spec: TopologySpec): Promise<ContractStack>;
 }
 
-const AS_AWS: BackendGaps = {
+/** No gap at all. */
+export const AS_AWS: BackendGaps = {
   staleDelete: "keeps",
   ignoresRetention: false,
   ignoresIfNoneMatch: false,
