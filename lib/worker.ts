@@ -20,17 +20,11 @@ import type { EventListener } from "./task/events.ts";
 import { checkOptions } from "./task/known-options.ts";
 import type { Lane } from "./task/lane.ts";
 import { isLane, LANES } from "./task/lane.ts";
-import {
-  CLOCK_SKEW_MAX_MS,
-  DEFAULT_CONCURRENCY,
-  DEFAULT_LEASE,
-  DEFAULT_SHUTDOWN_GRACE,
-  SQS_BATCH_MAX_ENTRIES,
-  SQS_WAIT_MAX_MS,
-} from "./task/limits.ts";
+import { DEFAULT_SHUTDOWN_GRACE, SQS_BATCH_MAX_ENTRIES, SQS_WAIT_MAX_MS } from "./task/limits.ts";
 import type { Topology } from "./task/topology.ts";
 import { deployedLanes } from "./task/topology.ts";
 import { jsonLogger, logEvents, safeLogger } from "./worker-log.ts";
+import { indexHandlers, refuseOption, settleConcurrency, settleTimes } from "./worker-options.ts";
 
 /** How a worker process behaves. */
 export interface WorkerOptions extends ConnectOptions {
@@ -107,23 +101,18 @@ const POLL_RETRY_MAX_MS = 30_000;
 export function createWorker(options: WorkerOptions): Worker {
   checkOptions(options, WORKER_OPTIONS, "OPTION_INVALID", "createWorker");
   const handlers = indexHandlers(options.handlers);
-  const times: LeaseTimes = {
-    leaseMs: checkLease(parseDuration(options.lease ?? DEFAULT_LEASE, "lease of the worker")),
-    skewMs: parseDuration(options.clockSkew ?? `${CLOCK_SKEW_MAX_MS}ms`, "clockSkew of the worker"),
-  };
+  const times = settleTimes(options);
   const graceMs = parseDuration(options.shutdownGrace ?? DEFAULT_SHUTDOWN_GRACE, "shutdownGrace of the worker");
-  const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY;
-  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 10_000)
-    refuse("The concurrency of the worker lets nothing run", concurrency, "a whole number from 1 to 10,000");
+  const concurrency = settleConcurrency(options.concurrency);
   for (const lane of options.lanes ?? [])
-    if (!isLane(lane)) refuse("The worker names a lane that does not exist", lane, LANES.join(", "));
+    if (!isLane(lane)) refuseOption("The worker names a lane that does not exist", lane, LANES.join(", "));
   return {
     async run({ signal } = {}) {
       const connection = await connect(options.topology, options.queue, options);
       const log = safeLogger(options.log ?? jsonLogger(connection.clock));
       const services = makeServices({ ...connection, onEvent: logEvents(log, handlers, options.onEvent) });
       const lanes = deployedLanes(services.backend.topology).filter((lane) => (options.lanes ?? LANES).includes(lane));
-      if (lanes.length === 0) refuse("The worker has no lane to poll", options.lanes, "a lane that is deployed");
+      if (lanes.length === 0) refuseOption("The worker has no lane to poll", options.lanes, "a lane that is deployed");
       return runWorker(services, { ...options, log, handlers, times, graceMs, concurrency, lanes }, signal);
     },
   };
@@ -255,40 +244,4 @@ function stopOn(stop: AbortController, signal: AbortSignal | undefined): () => v
   return () => {
     for (const name of ["SIGTERM", "SIGINT"] as const) process.off(name, abort);
   };
-}
-
-function indexHandlers(handlers: readonly TaskHandler[]): ReadonlyMap<string, TaskHandler> {
-  const index = new Map<string, TaskHandler>();
-  if (!Array.isArray(handlers))
-    refuse(
-      "The worker was given no list of handlers",
-      handlers,
-      "handlers: [sendReceipt.handle(async (input) => …), …]",
-    );
-  for (const handler of handlers) {
-    if (typeof handler?.run !== "function")
-      refuse("The worker was given something that is no handler", handler, "what sendReceipt.handle(…) returns");
-    const { name } = handler.definition;
-    if (index.has(name))
-      throw new TasklaneError("HANDLER_DUPLICATE", {
-        what: `Two handlers serve the task "${name}"`,
-        fix: "pass one of them, or rename one task",
-      });
-    index.set(name, handler);
-  }
-  return index;
-}
-
-/** SQS hides a message for 12 hours at most; an hour is more than anybody wants to wait for a crash to be seen. */
-function checkLease(leaseMs: number): number {
-  if (leaseMs >= 1_000 && leaseMs <= 3_600_000) return leaseMs;
-  return refuse(
-    "The lease of the worker cannot be kept",
-    `${leaseMs} ms`,
-    "from 1s to 1h; a long task's lease is renewed",
-  );
-}
-
-function refuse(what: string, received: unknown, expected: string): never {
-  throw new TasklaneError("OPTION_INVALID", { what, received, expected });
 }

@@ -36,6 +36,10 @@ export interface RunnerOptions
   readonly host: RunnerHost;
   /** A handler ignored its abort signal: the process should be drained and end. */
   readonly onAbandoned: () => void;
+  /** Whether an attempt that starts now can end before its host does. What cannot is shown again at once. Default: always. */
+  readonly canEnd?: ((handler: TaskHandler) => boolean) | undefined;
+  /** The host acknowledges what has ended only when it stops: until then it is kept out of sight. Default false. */
+  readonly keepsAcknowledged?: boolean | undefined;
 }
 
 /**
@@ -244,7 +248,8 @@ export class Runner {
       return;
     }
     for (const lane of this.#options.lanes) {
-      const waiting = this.#waiting.get(lane) ?? [];
+      const waiting = this.#thoseThatCanEnd(this.#waiting.get(lane) ?? []);
+      this.#waiting.set(lane, waiting);
       const free = this.#slots.free(lane, (other) => this.#count(other) > 0);
       const batch = waiting.splice(0, Math.min(free, waiting.length));
       if (batch.length === 0) continue;
@@ -253,10 +258,21 @@ export class Runner {
     }
   }
 
+  /** Shows again what could not end in time, and answers the others. */
+  #thoseThatCanEnd(candidates: readonly Waiting[]): Waiting[] {
+    const kept: Waiting[] = [];
+    for (const candidate of candidates)
+      if (this.#options.canEnd?.(candidate.handler) === false)
+        this.#releaseAll([candidate.delivery, ...candidate.copies]);
+      else kept.push(candidate);
+    return kept;
+  }
+
   #startSolo(): void {
     const suspect = this.#suspects.next();
     if (suspect === undefined) return;
     const { candidate, record } = suspect;
+    if (this.#thoseThatCanEnd([candidate]).length === 0) return this.#pump();
     this.#solo = true;
     const end = (): void => {
       this.#solo = false;
@@ -291,7 +307,8 @@ export class Runner {
   }
 
   #dispose(delivery: Delivery, disposal: Disposal): void {
-    this.#heartbeat.remove(delivery);
+    if (disposal.kind === "acknowledge" && this.#options.keepsAcknowledged === true) this.#heartbeat.release(delivery);
+    else this.#heartbeat.remove(delivery);
     if (disposal.kind === "acknowledge") this.#options.host.acknowledge(delivery);
     else if (disposal.kind === "release") this.#options.host.release(delivery, disposal.visibilityMs);
   }

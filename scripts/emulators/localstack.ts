@@ -108,7 +108,8 @@ async function installOnHost(folder: string, dynamodbLocal: string): Promise<voi
   const install = ["pip", "install", "--quiet", "--python", "venv/bin/python"];
   await uv(
     ...install,
-    ...["--exclude-newer", LOCALSTACK_DEPENDENCIES_AS_OF],
+    "--exclude-newer",
+    LOCALSTACK_DEPENDENCIES_AS_OF,
     `localstack-core[runtime]==${VERSIONS.localstackHost}`,
     "setuptools",
   );

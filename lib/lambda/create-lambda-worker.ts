@@ -1,0 +1,156 @@
+import type { ConnectOptions, Connection } from "../connect.ts";
+import { clockOf, connect } from "../connect.ts";
+import type { AttemptLogger } from "../flow/attempt-report.ts";
+import { Producer } from "../flow/producer.ts";
+import type { Services } from "../flow/services.ts";
+import { makeServices } from "../flow/services.ts";
+import type { Submitter } from "../flow/submitter.ts";
+import type { TaskHandler } from "../task/define-task.ts";
+import { TasklaneError } from "../task/errors.ts";
+import type { EventListener } from "../task/events.ts";
+import { checkOptions } from "../task/known-options.ts";
+import type { Topology } from "../task/topology.ts";
+import { jsonLogger, logEvents, safeLogger } from "../worker-log.ts";
+import type { HostTimes } from "../worker-options.ts";
+import { indexHandlers, settleConcurrency, settleTimes } from "../worker-options.ts";
+import { Deadline } from "./deadline.ts";
+import { TaskMetrics } from "./emf.ts";
+import type { DecodeMessage } from "./foreign-messages.ts";
+import type { Environment } from "./invocation.ts";
+import { runInvocation } from "./invocation.ts";
+import type { LambdaBatchReport, LambdaContext, LambdaSqsEvent } from "./lambda-event.ts";
+import { idsOf, reportOf } from "./lambda-event.ts";
+
+/** How a worker function behaves. */
+export interface LambdaWorkerOptions extends ConnectOptions, HostTimes {
+  /** What it can run, one handler a task. */
+  handlers: readonly TaskHandler[];
+  /** Default: the environment variable `TASKLANE_TOPOLOGY`, or `TASKLANE_TOPOLOGY_<QUEUE>` if `queue` is given. */
+  topology?: Topology | undefined;
+  /** Which queue's topology to look up in the environment. */
+  queue?: string | undefined;
+  /** Handlers at once in one invocation. Default 20, which is above the ten messages that an event has by default. */
+  concurrency?: number | undefined;
+  /** Turns foreign bodies (S3 events, SNS notifications, raw JSON) into tasks. Default: what is no envelope of ours is dead at once. */
+  decode?: DecodeMessage | undefined;
+  onEvent?: EventListener | undefined;
+  /** Takes log lines. Default: JSON lines on standard output. */
+  log?: AttemptLogger | undefined;
+  /** Takes lines in CloudWatch's embedded metric format. Default: standard output, from where CloudWatch reads them. */
+  writeMetrics?: ((line: string) => void) | undefined;
+  /** Named in the meta of what handlers enqueue. */
+  submitter?: Submitter | undefined;
+}
+
+/** What Lambda calls. Never rejects: whatever goes wrong, the messages that were not dealt with come again. */
+export type LambdaWorker = (event: LambdaSqsEvent, context?: LambdaContext) => Promise<LambdaBatchReport>;
+
+const OPTIONS: readonly (keyof LambdaWorkerOptions)[] = [
+  ...([
+    "handlers",
+    "topology",
+    "queue",
+    "concurrency",
+    "decode",
+    "onEvent",
+    "log",
+    "writeMetrics",
+    "submitter",
+  ] as const),
+  ...(["lease", "clockSkew", "sdk", "clock", "random", "backend"] as const),
+];
+
+/**
+ * Makes a function that runs tasks behind an SQS event source with `ReportBatchItemFailures`. It is the worker process's own runner:
+ * claims, leases, heartbeats, retries and rate limits are the same. It starts only what can end before the function's deadline, and
+ * gives back the rest.
+ *
+ * ```ts
+ * export const handler = createLambdaWorker({ handlers });
+ * ```
+ *
+ * @throws TasklaneError `HANDLER_DUPLICATE`, `OPTION_INVALID`, `DURATION_INVALID`
+ */
+export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
+  checkOptions(options, OPTIONS, "OPTION_INVALID", "createLambdaWorker");
+  const handlers = indexHandlers(options.handlers);
+  const settled = { handlers, times: settleTimes(options), concurrency: settleConcurrency(options.concurrency) };
+  const clock = clockOf(options);
+  const log = safeLogger(options.log ?? jsonLogger(clock));
+  let connecting: Promise<Environment> | undefined;
+
+  /** Connects once for the life of the function's environment; what failed is tried anew by the next invocation. */
+  const environment = (): Promise<Environment> => {
+    connecting ??= connect(options.topology, options.queue, options).then((connection) =>
+      makeEnvironment(connection, options, { ...settled, log }),
+    );
+    const current = connecting;
+    current.catch(() => {
+      if (connecting === current) connecting = undefined;
+    });
+    return current;
+  };
+
+  return async (event, context) => {
+    const ids = idsOf(event);
+    const acknowledged = new Set<string>();
+    try {
+      const deadline = new Deadline(clock, context);
+      checkTimeouts(handlers, deadline);
+      await runInvocation(await environment(), event, deadline, acknowledged);
+    } catch (error) {
+      log("error", "invocation failed", { error: describe(error) });
+    }
+    return reportOf(ids, acknowledged);
+  };
+}
+
+function makeEnvironment(
+  connection: Connection,
+  options: LambdaWorkerOptions,
+  settled: Pick<Environment, "handlers" | "times" | "concurrency" | "log">,
+): Environment {
+  const metrics = new TaskMetrics(connection.backend.topology.queue);
+  const logging = logEvents(settled.log, settled.handlers, options.onEvent);
+  const services: Services = makeServices({
+    ...connection,
+    onEvent: (event) => {
+      metrics.add(event);
+      return logging(event);
+    },
+  });
+  const writeMetrics = options.writeMetrics ?? ((line: string): void => void process.stdout.write(`${line}\n`));
+  return {
+    ...settled,
+    services,
+    producer: new Producer(services, { submitter: options.submitter, env: process.env }),
+    decode: options.decode,
+    worker: services.random.token(),
+    writeMetrics: () => {
+      for (const line of metrics.take(services.clock.now())) writeMetrics(line);
+    },
+  };
+}
+
+/**
+ * A task that may run longer than the function would be given back for ever.
+ *
+ * @throws TasklaneError `OPTION_INVALID`
+ */
+function checkTimeouts(handlers: ReadonlyMap<string, TaskHandler>, { totalMs }: Deadline): void {
+  // An invocation that begins with no time left says nothing about the function.
+  if (totalMs < 1_000) return;
+  // Lambda gives its timeout in whole seconds, of which the start has used some milliseconds.
+  for (const [name, { definition }] of handlers)
+    if (definition.timeoutMs > Math.ceil(totalMs / 1_000) * 1_000)
+      throw new TasklaneError("OPTION_INVALID", {
+        what: `The timeout of task "${name}" is above that of the function, so it could never end here`,
+        received: `${definition.timeoutMs} ms`,
+        expected: `at most ${Math.ceil(totalMs / 1_000)} s, the function's timeout`,
+        fix: "raise the function's timeout (and with it the queue's visibility), or lower the task's",
+      });
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}
