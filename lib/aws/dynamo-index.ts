@@ -2,19 +2,13 @@ import { QueryCommand } from "@aws-sdk/client-dynamodb";
 import type { IndexPage, IndexQuery } from "../ports/ledger.ts";
 import { TasklaneError } from "../task/errors.ts";
 import { parseUntrustedJson } from "../task/json.ts";
+import { INDEXES } from "../task/ledger-shape.ts";
 import type { Item } from "../task/record-codec.ts";
 import { ATTRIBUTES, idOfPartition } from "../task/record-codec.ts";
 import { toTasklaneError } from "./aws-errors.ts";
 import { marshalItem, numberOf, textOf, unmarshalItem } from "./dynamo-item.ts";
 import type { DynamoTable } from "./dynamo-table.ts";
 import { marshalValues, namesIn } from "./dynamo-table.ts";
-
-/** The three indexes, `KEYS_ONLY` each: the attribute that splits it into shards, and the time that sorts it. */
-export const INDEXES: Readonly<Record<IndexQuery["index"], { readonly shard: string; readonly time: string }>> = {
-  created: { shard: ATTRIBUTES.creationShard, time: ATTRIBUTES.creationTime },
-  owed: { shard: ATTRIBUTES.owedShard, time: ATTRIBUTES.owedTime },
-  dead: { shard: ATTRIBUTES.deadShard, time: ATTRIBUTES.deadTime },
-};
 
 const TOKEN_MAX_CHARS = 2_048;
 

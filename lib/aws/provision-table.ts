@@ -8,9 +8,9 @@ import {
 import type { Clock } from "../ports/clock.ts";
 import { sleep } from "../ports/clock.ts";
 import { TasklaneError } from "../task/errors.ts";
+import { INDEXES } from "../task/ledger-shape.ts";
 import { ATTRIBUTES } from "../task/record-codec.ts";
 import { isNamed, toTasklaneError } from "./aws-errors.ts";
-import { INDEXES } from "./dynamo-index.ts";
 
 /** A new table takes seconds; this is when somebody should look. */
 const ACTIVE_TRIES_MAX = 600;

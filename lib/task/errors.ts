@@ -8,6 +8,7 @@ export const ERROR_CODES = {
   DURATION_INVALID: "a length of time is not a number with a unit",
   OPTION_INVALID: "an option of a call cannot work, alone or with another one",
   HANDLER_DUPLICATE: "two handlers of one worker serve the same task name",
+  DEPLOYMENT_UNSAFE: "a construct would deploy, and then lose or repeat tasks",
   // Connection: the topology and the permissions.
   TOPOLOGY_MISSING: "no topology was given and no environment variable names one",
   TOPOLOGY_INVALID: "the topology is not JSON of the expected form",

@@ -66,7 +66,8 @@ describe("a Lambda worker on the embedded stack", () => {
     expect(report).toEqual({ batchItemFailures: [] });
     await source.conclude(event, report);
     const done = new Set(event.Records.map(({ body }) => JSON.parse(body).id));
-    for (const [a, task] of tasks.entries()) if (done.has(task.id)) expect(await task.result()).toBe(a + 1);
+    const finished = [...tasks.entries()].filter(([, task]) => done.has(task.id));
+    for (const [a, task] of finished) expect(await task.result()).toBe(a + 1);
   });
 
   test("a failure is put back and acknowledged, and its neighbour is not touched", async () => {

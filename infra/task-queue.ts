@@ -1,0 +1,206 @@
+import { CfnOutput, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
+import type { Table } from "aws-cdk-lib/aws-dynamodb";
+import type { IGrantable, IPrincipal } from "aws-cdk-lib/aws-iam";
+import type { IKey } from "aws-cdk-lib/aws-kms";
+import type { EventSourceMapping, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import type { NodejsFunction } from "aws-cdk-lib/aws-lambda-nodejs";
+import { RetentionDays } from "aws-cdk-lib/aws-logs";
+import type { Bucket } from "aws-cdk-lib/aws-s3";
+import type { Construct } from "constructs";
+import { TasklaneError } from "../lib/task/errors.ts";
+import type { Lane } from "../lib/task/lane.ts";
+import type { Topology } from "../lib/task/topology.ts";
+import { parseTopology, settleSpec } from "../lib/task/topology.ts";
+import { addAlarms } from "./alarms.ts";
+import { addDashboard } from "./dashboard.ts";
+import { readFacts } from "./deployed-facts.ts";
+import { addEventSource, settleConcurrency } from "./event-sources.ts";
+import type { GrantTargets } from "./grants.ts";
+import { grantSchedule, TaskQueueGrants } from "./grants.ts";
+import { ImportedTaskQueue } from "./imported-task-queue.ts";
+import type { LaneQueues } from "./lane-queues.ts";
+import { makeLaneQueues, queueResource } from "./lane-queues.ts";
+import { makeLedgerTable } from "./ledger-table.ts";
+import { makePayloadBucket } from "./payload-bucket.ts";
+import { makeSchedulerFunction } from "./scheduler-function.ts";
+import { checkQueue, VISIBILITY_TIMEOUTS } from "./synth-checks.ts";
+import type { AddWorkerOptions, TaskQueueProps } from "./task-queue-props.ts";
+import { TaskQueueReference } from "./task-queue-reference.ts";
+import { setTopologyVariable } from "./topology-variable.ts";
+import { makeWorkerFunctions, WORKER_TIMEOUT_SECONDS } from "./worker-functions.ts";
+import { WorkersPrincipal } from "./workers-principal.ts";
+
+/** Lambda's own default, for functions that were made without a timeout. */
+const FUNCTION_TIMEOUT_SECONDS = 3;
+
+/**
+ * A task queue: queues and workers for each lane, the ledger, the payload bucket, the scheduler, alarms and a dashboard.
+ *
+ * As a grantee it stands for all its workers: `ordersTable.grantReadWriteData(queue)`.
+ *
+ * ```ts
+ * const queue = new TaskQueue(this, "Tasks", { workerEntry: "functions/worker.ts" });
+ * queue.addProducer(api);
+ * ```
+ */
+export class TaskQueue extends TaskQueueReference implements IGrantable {
+  /** A queue that was made elsewhere, by its topology: an object, or JSON such as `queue.topology` or a cdk outputs file. */
+  static fromTopology(
+    scope: Construct,
+    id: string,
+    topology: Topology | string,
+    options: { readonly encryptionKey?: IKey | undefined } = {},
+  ): TaskQueueReference {
+    const parsed = typeof topology === "string" ? parseTopology(topology, `${scope.node.path}/${id}`) : topology;
+    return new ImportedTaskQueue(scope, id, parsed, options.encryptionKey);
+  }
+
+  readonly queueName: string;
+  readonly grants: TaskQueueGrants;
+  readonly grantPrincipal: IPrincipal;
+  /** The queues of each deployed lane. */
+  readonly lanes: Partial<Readonly<Record<Lane, LaneQueues>>>;
+  /** The ledger. */
+  readonly table: Table;
+  /** Where payloads lie that are too large for the ledger. */
+  readonly bucket: Bucket;
+  /** The functions made of `workerEntry`, by lane. */
+  readonly workers: Partial<Readonly<Record<Lane, NodejsFunction>>>;
+  readonly scheduler: LambdaFunction;
+  protected readonly parts: Topology;
+  protected readonly sqsNames: Partial<Readonly<Record<Lane, string>>>;
+
+  readonly #principal: WorkersPrincipal;
+  readonly #deployed: readonly LaneQueues[];
+  readonly #maxConcurrency: Readonly<Record<Lane, number>>;
+  readonly #sources = new Map<LambdaFunction, { lane: Lane; mapping: EventSourceMapping }[]>();
+  readonly #visibilityGiven: Duration | undefined;
+  #visibilitySeconds = 0;
+
+  constructor(scope: Construct, id: string, props: TaskQueueProps = {}) {
+    super(scope, id);
+    const { queue, lanes, maxBacklog } = settleSpec({
+      queue: props.queueName,
+      lanes: props.lanes,
+      maxBacklog: props.maxBacklog,
+    });
+    const isIn = (part: NonNullable<TaskQueueProps["without"]>[number]): boolean => !props.without?.includes(part);
+    const { encryptionKey, removalPolicy = RemovalPolicy.RETAIN, logRetention = RetentionDays.ONE_MONTH } = props;
+    this.queueName = queue;
+    this.#maxConcurrency = settleConcurrency(this.node.path, props.maxConcurrency);
+    this.#visibilityGiven = props.visibilityTimeout;
+
+    const visibilityTimeout =
+      props.visibilityTimeout ?? Duration.seconds(VISIBILITY_TIMEOUTS * WORKER_TIMEOUT_SECONDS);
+    this.#deployed = lanes.map((lane) => makeLaneQueues(this, lane, { visibilityTimeout, encryptionKey }));
+    this.lanes = Object.fromEntries(this.#deployed.map((each) => [each.lane, each]));
+    this.table = makeLedgerTable(this, {
+      removalPolicy,
+      encryptionKey,
+      pointInTimeRecovery: isIn("pointInTimeRecovery"),
+      warmThroughput: props.warmThroughput,
+    });
+    this.bucket = makePayloadBucket(this, {
+      removalPolicy,
+      encryptionKey,
+      autoDeleteObjects: isIn("autoDeleteObjects"),
+    });
+
+    this.sqsNames = Object.fromEntries(this.#deployed.map((each) => [each.lane, each.queue.queueName]));
+    this.parts = {
+      queue,
+      region: Stack.of(this).region,
+      lanes: Object.fromEntries(
+        this.#deployed.map(({ lane, queue: { queueUrl }, deadLetterQueue }) => [
+          lane,
+          { url: queueUrl, dlq: deadLetterQueue.queueUrl, maxBacklog: maxBacklog[lane] },
+        ]),
+      ),
+      table: this.table.tableName,
+      bucket: this.bucket.bucketName,
+    };
+    const targets: GrantTargets = {
+      queueArns: this.#deployed.map((each) => each.queue.queueArn),
+      deadLetterQueueArns: this.#deployed.map((each) => each.deadLetterQueue.queueArn),
+      tableArn: this.table.tableArn,
+      bucketArn: this.bucket.bucketArn,
+      encryptionKey,
+    };
+    this.grants = new TaskQueueGrants(targets);
+
+    this.scheduler = makeSchedulerFunction(this, logRetention);
+    setTopologyVariable(this.scheduler, queue, this.topology);
+    grantSchedule(targets, this.scheduler);
+
+    this.#principal = new WorkersPrincipal(this.node.path);
+    this.grantPrincipal = this.#principal;
+    const { workerEntry: entry, workerProps = {} } = props;
+    this.workers = entry === undefined ? {} : makeWorkerFunctions(this, { entry, lanes, logRetention, props: workerProps });
+    for (const { lane } of this.#deployed) {
+      const worker = this.workers[lane];
+      if (worker !== undefined) this.addWorker(worker, { ...workerProps, lanes: [lane] });
+    }
+
+    new CfnOutput(this, "Topology", {
+      value: this.topology,
+      description: `Queue "${queue}": for TASKLANE_TOPOLOGY, or createClient({ topology }).`,
+    });
+    if (isIn("alarms"))
+      addAlarms(this, {
+        lanes: this.#deployed,
+        workers: Object.values(this.workers),
+        maxBacklog,
+        metricMath: isIn("metricMath"),
+        topic: props.alarmTopic,
+      });
+    if (isIn("dashboard")) addDashboard(this, { lanes: this.#deployed, workers: Object.values(this.workers) });
+    this.node.addValidation({ validate: () => this.#check(props) });
+  }
+
+  /**
+   * Lets a function of yours run tasks: it gets the permissions, the topology, and an event source for each of its lanes.
+   * Its handler is what `createLambdaWorker` answers.
+   */
+  addWorker(worker: LambdaFunction, options: AddWorkerOptions = {}): void {
+    const lanes = options.lanes ?? this.#deployed.map(({ lane }) => lane);
+    const concurrency = settleConcurrency(this.node.path, options.maxConcurrency, this.#maxConcurrency);
+    setTopologyVariable(worker, this.queueName, Stack.of(worker).toJsonString(this.parts));
+    const grant = this.grants.consume(worker);
+    this.#principal.add(worker);
+    this.#coverTimeout(worker, options.maxBatchingWindow);
+    for (const lane of lanes) {
+      const queues = this.lanes[lane];
+      if (queues === undefined)
+        throw new TasklaneError("DEFINITION_INVALID", {
+          what: `${worker.node.path} is to serve a lane that ${this.node.path} does not have`,
+          received: lane,
+          expected: `one of ${Object.keys(this.lanes).join(", ")}`,
+          fix: "add the lane to the queue's lanes; without it, its tasks are in normal's queue",
+        });
+      const { batchSize, maxBatchingWindow } = options;
+      const mapping = addEventSource(worker, queues, {
+        batchSize,
+        maxBatchingWindow,
+        maxConcurrency: concurrency[lane],
+        grant,
+      });
+      this.#sources.set(worker, [...(this.#sources.get(worker) ?? []), { lane, mapping }]);
+    }
+  }
+
+  /** A message must stay hidden until its function has surely ended, so the longest worker decides. */
+  #coverTimeout(worker: LambdaFunction, window: Duration = Duration.seconds(0)): void {
+    const timeoutSeconds = worker.timeout?.toSeconds() ?? FUNCTION_TIMEOUT_SECONDS;
+    const seconds = VISIBILITY_TIMEOUTS * timeoutSeconds + window.toSeconds();
+    if (this.#visibilityGiven !== undefined || seconds <= this.#visibilitySeconds) return;
+    this.#visibilitySeconds = seconds;
+    for (const { queue } of this.#deployed) queueResource(queue).visibilityTimeout = seconds;
+  }
+
+  /** Throws what is wrong, rather than answer it, so that whoever synthesises gets a typed error. */
+  #check(props: TaskQueueProps): string[] {
+    this.#principal.check();
+    checkQueue(readFacts(this.#deployed, this.#sources, props.tasks ?? []));
+    return [];
+  }
+}

@@ -1,0 +1,15 @@
+export type { LambdaWorker, LambdaWorkerOptions } from "./create-lambda-worker.ts";
+export { createLambdaWorker } from "./create-lambda-worker.ts";
+export type { DecodedTask, DecodeMessage } from "./foreign-messages.ts";
+export type { IdempotencyOptions } from "./idempotency.ts";
+export { idempotency } from "./idempotency.ts";
+export type { LambdaBatchReport, LambdaContext, LambdaSqsEvent, LambdaSqsRecord } from "./lambda-event.ts";
+export type { FailureListener, MiddlewareOptions, SqsBatchReport, SqsEvent, SqsRecord } from "./middleware-batch.ts";
+export type { SqsMiddleware } from "./middleware-chain.ts";
+export type { IdempotencyAttributes } from "./middleware-idempotency-table.ts";
+export type { PartialBatchResponseOptions } from "./partial-batch-response.ts";
+export { partialBatchResponse } from "./partial-batch-response.ts";
+export type { RateLimitMiddlewareOptions } from "./rate-limit.ts";
+export { rateLimit } from "./rate-limit.ts";
+export type { VisibilityHeartbeatOptions } from "./visibility-heartbeat.ts";
+export { visibilityHeartbeat } from "./visibility-heartbeat.ts";
