@@ -2,8 +2,8 @@ import type { IGrantable } from "aws-cdk-lib/aws-iam";
 import { Grant } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";
 import { INDEXES } from "../lib/task/ledger-shape.ts";
-import { LIFE_CLASSES } from "../lib/task/payload-ref.ts";
 import { taskPartition } from "../lib/task/record-codec.ts";
+import { acknowledgeObjectKeys, objectArns } from "./object-keys.ts";
 
 /** The ARNs that permissions are about. */
 export interface GrantTargets {
@@ -121,7 +121,6 @@ export function grantSchedule(targets: GrantTargets, grantee: IGrantable): Grant
 
 function grant(targets: GrantTargets, grantee: IGrantable, permissions: Permissions): Grant {
   const { tableArn, bucketArn, encryptionKey } = targets;
-  const objectArns = LIFE_CLASSES.map(({ prefix }) => `${bucketArn}/${prefix}/*`);
   const allow = (
     actions: readonly string[] = [],
     resourceArns: readonly string[],
@@ -145,11 +144,12 @@ function grant(targets: GrantTargets, grantee: IGrantable, permissions: Permissi
       permissions.indexes,
       Object.keys(INDEXES).map((index) => `${tableArn}/index/${index}`),
     ),
-    ...allow(permissions.objects, objectArns),
+    ...allow(permissions.objects, objectArns(bucketArn)),
     ...(encryptionKey === undefined ? [] : [encryptionKey.grant(grantee, ...(permissions.key ?? []))]),
   ];
   const [first, ...others] = grants;
   if (first === undefined) throw new TypeError("A grant without any permission.");
+  acknowledgeObjectKeys(grantee, bucketArn);
   return others.reduce((sum, other) => sum.combine(other), first);
 }
 

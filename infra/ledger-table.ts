@@ -22,9 +22,7 @@ export function makeLedgerTable(scope: Construct, options: LedgerTableOptions): 
     billingMode: BillingMode.PAY_PER_REQUEST,
     timeToLiveAttribute: ATTRIBUTES.expiresAt,
     removalPolicy: options.removalPolicy,
-    ...(options.pointInTimeRecovery
-      ? { pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true } }
-      : {}),
+    ...(options.pointInTimeRecovery ? { pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true } } : {}),
     ...(options.encryptionKey === undefined
       ? {}
       : { encryption: TableEncryption.CUSTOMER_MANAGED, encryptionKey: options.encryptionKey }),

@@ -28,7 +28,10 @@ export interface EventSourceOptions {
 
 /** Settings of the worker functions: those of `NodejsFunction`, and of their event sources. */
 export interface WorkerProps
-  extends Omit<NodejsFunctionProps, "code" | "entry" | "functionName" | "handler" | "logGroup" | "logRemovalPolicy" | "logRetention">,
+  extends Omit<
+      NodejsFunctionProps,
+      "code" | "entry" | "functionName" | "handler" | "logGroup" | "logRemovalPolicy" | "logRetention"
+    >,
     EventSourceOptions {}
 
 /** A task definition, as far as the construct looks at it. What `defineTask` returns is one. */

@@ -24,6 +24,7 @@ import { makeLedgerTable } from "./ledger-table.ts";
 import { makePayloadBucket } from "./payload-bucket.ts";
 import { makeSchedulerFunction } from "./scheduler-function.ts";
 import { checkQueue, VISIBILITY_TIMEOUTS } from "./synth-checks.ts";
+import { warnOfLongTopology, warnOfSameName } from "./synth-warnings.ts";
 import type { AddWorkerOptions, TaskQueueProps } from "./task-queue-props.ts";
 import { TaskQueueReference } from "./task-queue-reference.ts";
 import { setTopologyVariable } from "./topology-variable.ts";
@@ -90,8 +91,7 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
     this.#maxConcurrency = settleConcurrency(this.node.path, props.maxConcurrency);
     this.#visibilityGiven = props.visibilityTimeout;
 
-    const visibilityTimeout =
-      props.visibilityTimeout ?? Duration.seconds(VISIBILITY_TIMEOUTS * WORKER_TIMEOUT_SECONDS);
+    const visibilityTimeout = props.visibilityTimeout ?? Duration.seconds(VISIBILITY_TIMEOUTS * WORKER_TIMEOUT_SECONDS);
     this.#deployed = lanes.map((lane) => makeLaneQueues(this, lane, { visibilityTimeout, encryptionKey }));
     this.lanes = Object.fromEntries(this.#deployed.map((each) => [each.lane, each]));
     this.table = makeLedgerTable(this, {
@@ -135,7 +135,8 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
     this.#principal = new WorkersPrincipal(this.node.path);
     this.grantPrincipal = this.#principal;
     const { workerEntry: entry, workerProps = {} } = props;
-    this.workers = entry === undefined ? {} : makeWorkerFunctions(this, { entry, lanes, logRetention, props: workerProps });
+    this.workers =
+      entry === undefined ? {} : makeWorkerFunctions(this, { entry, lanes, logRetention, props: workerProps });
     for (const { lane } of this.#deployed) {
       const worker = this.workers[lane];
       if (worker !== undefined) this.addWorker(worker, { ...workerProps, lanes: [lane] });
@@ -154,6 +155,8 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
         topic: props.alarmTopic,
       });
     if (isIn("dashboard")) addDashboard(this, { lanes: this.#deployed, workers: Object.values(this.workers) });
+    warnOfSameName(this);
+    warnOfLongTopology(this, this.parts, this.#deployed);
     this.node.addValidation({ validate: () => this.#check(props) });
   }
 

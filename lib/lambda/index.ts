@@ -4,7 +4,7 @@ export type { DecodedTask, DecodeMessage } from "./foreign-messages.ts";
 export type { IdempotencyOptions } from "./idempotency.ts";
 export { idempotency } from "./idempotency.ts";
 export type { LambdaBatchReport, LambdaContext, LambdaSqsEvent, LambdaSqsRecord } from "./lambda-event.ts";
-export type { FailureListener, MiddlewareOptions, SqsBatchReport, SqsEvent, SqsRecord } from "./middleware-batch.ts";
+export type { FailureListener, MiddlewareOptions, SqsEvent, SqsRecord } from "./middleware-batch.ts";
 export type { SqsMiddleware } from "./middleware-chain.ts";
 export type { IdempotencyAttributes } from "./middleware-idempotency-table.ts";
 export type { PartialBatchResponseOptions } from "./partial-batch-response.ts";

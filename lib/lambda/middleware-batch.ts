@@ -2,6 +2,7 @@ import type { ConnectOptions } from "../connect.ts";
 import { clockOf } from "../connect.ts";
 import { TasklaneError } from "../task/errors.ts";
 import { jsonLogger } from "../worker-log.ts";
+import type { LambdaBatchReport, LambdaSqsRecord } from "./lambda-event.ts";
 
 /** One attribute of a message, as Lambda hands it on: bytes come in base64. */
 export interface SqsAttribute {
@@ -11,23 +12,14 @@ export interface SqsAttribute {
 }
 
 /** One message of an SQS event, with the parts that the middlewares read. */
-export interface SqsRecord {
-  messageId: string;
-  receiptHandle: string;
-  body: string;
-  attributes: { ApproximateReceiveCount: string; MessageGroupId?: string | undefined };
-  messageAttributes: { [name: string]: SqsAttribute };
-  eventSourceARN: string;
+export interface SqsRecord extends LambdaSqsRecord {
+  readonly attributes: LambdaSqsRecord["attributes"] & { readonly MessageGroupId?: string | undefined };
+  readonly messageAttributes: { readonly [name: string]: SqsAttribute };
 }
 
 /** The event that an SQS event source hands to a function. */
 export interface SqsEvent {
   Records: SqsRecord[];
-}
-
-/** What the function answers: the messages that are to come again. All others are deleted. */
-export interface SqsBatchReport {
-  batchItemFailures: { itemIdentifier: string }[];
 }
 
 /** Told of each message that is reported as failed, with the reason. Default: one JSON line on standard output. */
@@ -102,7 +94,7 @@ export function holdFollowers(batch: SqsBatch): void {
 }
 
 /** The report to Lambda: a subset of the event's own ids, each once, in the order of the event. */
-export function reportOf(batch: SqsBatch): SqsBatchReport {
+export function reportOf(batch: SqsBatch): LambdaBatchReport {
   const failed = new Set(batch.failed);
   for (const [id, outcome] of batch.outcomes ?? []) if (!outcome.ok) failed.add(id);
   for (const id of followersOf(batch.records, failed)) failed.add(id);

@@ -5,7 +5,7 @@ import { EARLY_WAIT_MAX_MS, SQS_DELAY_MAX_MS } from "../task/limits.ts";
 import type { SqsAttribute, SqsRecord } from "./middleware-batch.ts";
 
 /** The message attribute that carries a slot, and the limit that gave it. */
-export const SLOT_ATTRIBUTE = "tasklane-slot";
+const SLOT_ATTRIBUTE = "tasklane-slot";
 /** SQS's most attributes of one message. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
 const ATTRIBUTES_MAX = 10;
 /**

@@ -63,7 +63,7 @@ export function visibilityHeartbeat(options: VisibilityHeartbeatOptions = {}): S
       const schedule = (ms: number): void => {
         timer?.cancel();
         if (isOver || clock.monotonic() + ms >= deadline) return;
-        timer = clock.timer(ms, () => void tick());
+        timer = clock.timer(ms, () => void tick().catch(() => undefined));
       };
       const tick = async (): Promise<void> => {
         const leftMs = deadline - clock.monotonic();

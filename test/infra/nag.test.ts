@@ -1,0 +1,81 @@
+import { App, RemovalPolicy, Stack, Validations } from "aws-cdk-lib";
+import type { IPolicyValidationPlugin } from "aws-cdk-lib";
+import { Role, AccountRootPrincipal } from "aws-cdk-lib/aws-iam";
+import { Key } from "aws-cdk-lib/aws-kms";
+import { Topic } from "aws-cdk-lib/aws-sns";
+import { AwsSolutionsChecks } from "cdk-nag";
+import { BUNDLING_STACKS } from "aws-cdk-lib/cx-api";
+import { describe, expect, test } from "vitest";
+import { TaskQueue } from "../../infra/index.ts";
+import type { TaskQueueProps } from "../../infra/index.ts";
+import { WORKER_ENTRY } from "./support/synth.ts";
+
+/** An app under AWS's own rules: its synthesis fails where one is broken. */
+function nagged(make: (stack: Stack) => void): { app: App; synth: () => unknown } {
+  const app = new App({ context: { [BUNDLING_STACKS]: [] } });
+  make(new Stack(app, "Shop"));
+  const plugin: IPolicyValidationPlugin = new AwsSolutionsChecks(app);
+  Validations.of(app).addPlugins(plugin);
+  return { app, synth: () => app.synth() };
+}
+
+function makeWith(props: (stack: Stack) => TaskQueueProps): (stack: Stack) => void {
+  return (stack) => {
+    const queue = new TaskQueue(stack, "Tasks", { workerEntry: WORKER_ENTRY, ...props(stack) });
+    for (const name of ["enqueue", "consume", "read", "operate"] as const)
+      queue.grants[name](new Role(stack, name, { assumedBy: new AccountRootPrincipal() }));
+  };
+}
+
+describe("AWS's rules for solutions", () => {
+  test("find nothing in a queue with every grant", () => {
+    expect(nagged(makeWith(() => ({}))).synth).not.toThrow();
+  });
+
+  test("find nothing in one with a key of its own that goes with its stack", () => {
+    const { synth } = nagged(
+      makeWith((stack) => ({
+        encryptionKey: new Key(stack, "Key", { enableKeyRotation: true }),
+        removalPolicy: RemovalPolicy.DESTROY,
+      })),
+    );
+    expect(synth).not.toThrow();
+  });
+
+  test("are checked: they find a topic that takes plain HTTP", () => {
+    const { synth } = nagged((stack) => {
+      new TaskQueue(stack, "Tasks", { alarmTopic: new Topic(stack, "Topic") });
+    });
+    expect(synth).toThrow(/AwsSolutions-SNS3/);
+  });
+
+  test("are set aside for two reasons", () => {
+    const { app } = nagged(makeWith(() => ({})));
+    const acknowledged = app.node
+      .findAll()
+      .flatMap(({ node }) => node.metadata)
+      .filter(({ type }) => type === Validations.ACKNOWLEDGED_RULES_METADATA_KEY)
+      .map(({ data }) => data as Record<string, string>);
+    const rules = new Map<string, Set<string>>();
+    for (const data of acknowledged)
+      for (const { id, reason } of ruleEntries(data)) {
+        const rule = id.replace(/^.*(AwsSolutions-\w+).*$/, "$1");
+        rules.set(rule, (rules.get(rule) ?? new Set()).add(reason));
+      }
+    expect([...rules.keys()].sort()).toEqual(["AwsSolutions-IAM5", "AwsSolutions-S1"]);
+    for (const reasons of rules.values()) {
+      expect(reasons.size).toBe(1);
+      for (const reason of reasons) expect(reason.length).toBeGreaterThan(40);
+    }
+  });
+});
+
+function ruleEntries(data: unknown): { id: string; reason: string }[] {
+  const list = Array.isArray(data) ? (data as unknown[]) : [data];
+  return list.flatMap((entry) => {
+    if (typeof entry !== "object" || entry === null) return [];
+    const { id, reason } = entry as { id?: unknown; reason?: unknown };
+    if (typeof id === "string") return [{ id, reason: String(reason) }];
+    return Object.entries(entry).map(([key, value]) => ({ id: key, reason: String(value) }));
+  });
+}
