@@ -1,5 +1,5 @@
 import type { Grant } from "aws-cdk-lib/aws-iam";
-import type { EventSourceMapping, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { TasklaneError } from "../lib/task/errors.ts";
 import type { Lane } from "../lib/task/lane.ts";
 import { LANES } from "../lib/task/lane.ts";
@@ -40,7 +40,7 @@ export function addEventSource(
   worker: LambdaFunction,
   { lane, queue }: LaneQueues,
   options: EventSourceOptions & { readonly maxConcurrency: number; readonly grant: Grant },
-): EventSourceMapping {
+): void {
   const mapping = worker.addEventSourceMapping(`${laneId(lane)}Of${queue.node.addr.slice(-8)}`, {
     eventSourceArn: queue.queueArn,
     batchSize: options.batchSize ?? SQS_BATCH_MAX_ENTRIES,
@@ -49,5 +49,4 @@ export function addEventSource(
     ...(options.maxBatchingWindow === undefined ? {} : { maxBatchingWindow: options.maxBatchingWindow }),
   });
   options.grant.applyBefore(mapping);
-  return mapping;
 }

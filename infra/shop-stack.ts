@@ -32,7 +32,12 @@ export class ShopStack extends Stack {
     this.queue = new TaskQueue(this, "Tasks", {
       queueName: "shop",
       workerEntry: sourceOf("functions/worker.ts"),
-      workerProps: { timeout: Duration.seconds(60), environment: { ARTIFACTS_BUCKET: artifacts.bucketName } },
+      workerProps: {
+        timeout: Duration.seconds(60),
+        environment: { ARTIFACTS_BUCKET: artifacts.bucketName },
+        // Its ES module looks for its fonts beside itself, which a bundle has not; this one brings them along.
+        bundling: { esbuildArgs: { "--alias:pdfkit": sourceOf("node_modules/pdfkit/js/pdfkit.standalone.js") } },
+      },
       // Small, so that a demo on two cores or in a new account stays within its means.
       maxConcurrency: 2,
       removalPolicy: RemovalPolicy.DESTROY,

@@ -46,11 +46,7 @@ export function warnOfLongTopology(queue: TaskQueueReference, parts: Topology, l
 }
 
 /** How long a producer's topology gets, at most. */
-function producerTopologyBytes(
-  queue: TaskQueueReference,
-  parts: Topology,
-  lanes: readonly LaneQueues[],
-): number {
+function producerTopologyBytes(queue: TaskQueueReference, parts: Topology, lanes: readonly LaneQueues[]): number {
   const stack = Stack.of(queue);
   const region = Token.isUnresolved(stack.region) ? LONGEST_REGION : stack.region;
   const tableName = `${stack.stackName}-${Names.uniqueId(queue)}Ledger`;

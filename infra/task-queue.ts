@@ -2,7 +2,7 @@ import { CfnOutput, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
 import type { Table } from "aws-cdk-lib/aws-dynamodb";
 import type { IGrantable, IPrincipal } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";
-import type { EventSourceMapping, Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { NodejsFunction } from "aws-cdk-lib/aws-lambda-nodejs";
 import { RetentionDays } from "aws-cdk-lib/aws-logs";
 import type { Bucket } from "aws-cdk-lib/aws-s3";
@@ -74,7 +74,6 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
   readonly #principal: WorkersPrincipal;
   readonly #deployed: readonly LaneQueues[];
   readonly #maxConcurrency: Readonly<Record<Lane, number>>;
-  readonly #sources = new Map<LambdaFunction, { lane: Lane; mapping: EventSourceMapping }[]>();
   readonly #visibilityGiven: Duration | undefined;
   #visibilitySeconds = 0;
 
@@ -181,13 +180,12 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
           fix: "add the lane to the queue's lanes; without it, its tasks are in normal's queue",
         });
       const { batchSize, maxBatchingWindow } = options;
-      const mapping = addEventSource(worker, queues, {
+      addEventSource(worker, queues, {
         batchSize,
         maxBatchingWindow,
         maxConcurrency: concurrency[lane],
         grant,
       });
-      this.#sources.set(worker, [...(this.#sources.get(worker) ?? []), { lane, mapping }]);
     }
   }
 
@@ -203,7 +201,7 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
   /** Throws what is wrong, rather than answer it, so that whoever synthesises gets a typed error. */
   #check(props: TaskQueueProps): string[] {
     this.#principal.check();
-    checkQueue(readFacts(this.#deployed, this.#sources, props.tasks ?? []));
+    checkQueue(readFacts(this.#deployed, props.tasks ?? []));
     return [];
   }
 }

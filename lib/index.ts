@@ -32,7 +32,7 @@ export {
   QueueFullError,
   TasklaneError,
 } from "./task/errors.ts";
-export type { DeferralReason, EventListener, TasklaneEvent, TasklaneEventType } from "./task/events.ts";
+export type { DeferralReason, EventListener, Gauges, TasklaneEvent, TasklaneEventType } from "./task/events.ts";
 export { CancelError, RetryAfterError, SnoozeError, TerminalError } from "./task/handler-errors.ts";
 export type { Json } from "./task/json.ts";
 export type { Lane } from "./task/lane.ts";

@@ -1,5 +1,6 @@
 import type { ConnectOptions, Connection } from "./connect.ts";
 import { connect } from "./connect.ts";
+import { Counters } from "./flow/counters.ts";
 import type { RecoverOptions, RecoverReport } from "./flow/recover.ts";
 import { recover } from "./flow/recover.ts";
 import { makeServices } from "./flow/services.ts";
@@ -31,6 +32,7 @@ export interface Scheduler {
 /** Makes a scheduler. It connects at its first run. */
 export function createScheduler(options: SchedulerOptions = {}): Scheduler {
   let connecting: Promise<Connection> | undefined;
+  let counters: Counters | undefined;
   return {
     async run({ until } = {}) {
       connecting ??= connect(options.topology, options.queue, options);
@@ -38,8 +40,14 @@ export function createScheduler(options: SchedulerOptions = {}): Scheduler {
         connecting = undefined;
         throw error;
       });
-      const services = makeServices({ ...connection, onEvent: options.onEvent });
-      return recover(services, { holder: services.random.token(), until, maxResends: options.maxResends });
+      counters ??= new Counters({ ...connection, ledger: connection.backend.ledger }, options.onEvent);
+      const services = makeServices({ ...connection, onEvent: counters.listener });
+      try {
+        return await recover(services, { holder: services.random.token(), until, maxResends: options.maxResends });
+      } finally {
+        // The tasks that it buried are dead ones like any other. A run that buried none writes nothing.
+        if (counters.due()) await counters.flush();
+      }
     },
     async close() {
       if (connecting !== undefined) (await connecting).backend.close();

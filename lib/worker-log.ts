@@ -38,6 +38,7 @@ const LOGGED: Partial<Record<TasklaneEventType, "info" | "warn" | "error">> = {
   "scheduler-failed": "warn",
   "settle-delayed": "warn",
   "history-lost": "warn",
+  "counters-failed": "warn",
   "handler-abandoned": "error",
   "internal-error": "error",
 };

@@ -2,6 +2,7 @@ import type { ConnectOptions } from "./connect.ts";
 import { connect } from "./connect.ts";
 import { AcknowledgeBuffer } from "./flow/acknowledge.ts";
 import type { AttemptLogger } from "./flow/attempt-report.ts";
+import { Counters } from "./flow/counters.ts";
 import type { LeaseTimes } from "./flow/heartbeat.ts";
 import { visibilityOf } from "./flow/heartbeat.ts";
 import { Producer } from "./flow/producer.ts";
@@ -92,6 +93,8 @@ const WORKER_OPTIONS: readonly (keyof WorkerOptions)[] = [
 ];
 const SCHEDULER_EVERY_MS = 60_000;
 const POLL_RETRY_MAX_MS = 30_000;
+/** The last counters are worth no longer wait at the end. */
+const COUNTERS_END_MS = 2_000;
 
 /**
  * Makes a worker process: polls the lanes, runs handlers, and looks after what got lost.
@@ -110,10 +113,12 @@ export function createWorker(options: WorkerOptions): Worker {
     async run({ signal } = {}) {
       const connection = await connect(options.topology, options.queue, options);
       const log = safeLogger(options.log ?? jsonLogger(connection.clock));
-      const services = makeServices({ ...connection, onEvent: logEvents(log, handlers, options.onEvent) });
+      const parts = { ...connection, ledger: connection.backend.ledger };
+      const counters = new Counters(parts, logEvents(log, handlers, options.onEvent));
+      const services = makeServices({ ...connection, onEvent: counters.listener });
       const lanes = deployedLanes(services.backend.topology).filter((lane) => (options.lanes ?? LANES).includes(lane));
       if (lanes.length === 0) refuseOption("The worker has no lane to poll", options.lanes, "a lane that is deployed");
-      return runWorker(services, { ...options, log, handlers, times, graceMs, concurrency, lanes }, signal);
+      return runWorker(services, { ...options, log, counters, handlers, times, graceMs, concurrency, lanes }, signal);
     },
   };
 }
@@ -121,6 +126,7 @@ export function createWorker(options: WorkerOptions): Worker {
 interface SettledOptions extends Omit<WorkerOptions, "handlers" | "lanes" | "concurrency" | "log"> {
   readonly handlers: ReadonlyMap<string, TaskHandler>;
   readonly log: AttemptLogger;
+  readonly counters: Counters;
   readonly times: LeaseTimes;
   readonly graceMs: number;
   readonly concurrency: number;
@@ -156,11 +162,16 @@ async function runWorker(
       stop.abort();
     },
   });
+  options.counters.start();
   services.emit({ type: "worker-started", lanes, concurrency });
   const polls = lanes.map((lane) => pollLane(services, runner, lane, options.times, stop.signal));
   const scheduling = options.scheduler === false ? undefined : schedule(services, name, stop.signal);
   try {
     await Promise.all(polls);
+  } catch (error) {
+    // A worker that could not even begin leaves no timer behind.
+    await options.counters.stop(COUNTERS_END_MS);
+    throw error;
   } finally {
     // One loop that ends on an error ends them all.
     stop.abort();
@@ -171,6 +182,7 @@ async function runWorker(
   const interrupted = await runner.stop(options.graceMs);
   await scheduling;
   await acknowledgements.flush();
+  await options.counters.stop(COUNTERS_END_MS);
   services.emit({ type: "worker-stopped", reason, interrupted });
   if (options.backend === undefined && options.sdk === undefined) services.backend.close();
   return { reason, interrupted };

@@ -13,6 +13,7 @@ import type {
   StoredDocument,
   WriteOutcome,
 } from "../ports/ledger.ts";
+import type { Counter, MinuteCounters } from "../task/counters.ts";
 import { TasklaneError } from "../task/errors.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
@@ -26,6 +27,7 @@ import {
 } from "../task/record-codec.ts";
 import { toTasklaneError } from "./aws-errors.ts";
 import { AS_SEEN, DUE, HELD, LEASE_OVER, NOT_TAKEN, SLOT_UNUSED } from "./dynamo-conditions.ts";
+import { addCounters, readCounters } from "./dynamo-counters.ts";
 import { readDocument, writeDocument } from "./dynamo-documents.ts";
 import { queryIndex } from "./dynamo-index.ts";
 import type { ItemKey } from "./dynamo-item.ts";
@@ -129,6 +131,14 @@ export class DynamoLedger implements Ledger {
 
   writeDocument(name: string, value: string, version: number): Promise<boolean> {
     return writeDocument(this.#table, name, value, version);
+  }
+
+  addCounters(minute: number, counters: readonly Counter[], expiresAt: number): Promise<void> {
+    return addCounters(this.#table, minute, counters, expiresAt);
+  }
+
+  readCounters(from: number, until: number): Promise<MinuteCounters[]> {
+    return readCounters(this.#table, from, until);
   }
 
   /** Answers `undefined` if what stood in the way is gone by now. */

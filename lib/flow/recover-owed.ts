@@ -11,6 +11,8 @@ import type { Services } from "./services.ts";
 import { owedAtOf } from "./wake.ts";
 
 const PAGE = 100;
+/** How long the same shard comes first: the time from one run to the next. */
+const TURN_MS = 60_000;
 /** What is to be done about a task that is owed something. */
 type Due =
   | { readonly kind: "forget" }
@@ -20,12 +22,16 @@ type Due =
 
 /** Sends what is owed: far tasks whose time comes near, sends that failed, redrives, stragglers. */
 export async function payOwed(services: Services, run: Run): Promise<void> {
-  for (let shard = 0; shard < SPARSE_SHARDS; shard++) {
+  // Each run begins with another shard, so that none is left for later each time where a run does not come to all of them.
+  const first = Math.floor(services.clock.now() / TURN_MS);
+  for (let step = 0; step < SPARSE_SHARDS; step++) {
+    const shard = (first + step) % SPARSE_SHARDS;
     let next: string | undefined;
     do {
       if (services.clock.now() >= run.until || run.resendsLeft <= 0) return;
       const until = services.clock.now();
       const page = await services.backend.ledger.query({ index: "owed", shard, from: 0, until, limit: PAGE, next });
+      if (next === undefined) run.oldestOwed.set(shard, page.entries[0]?.at);
       await payPage(
         services,
         run,

@@ -24,6 +24,8 @@ export interface Run {
   buried: number;
   /** On how many runs in a row each lane was seen empty, this one included. */
   readonly emptyRuns: ReadonlyMap<Lane, number>;
+  /** The oldest entry of each shard of the owed index that the run has come to, before it paid any; `undefined` if it was empty. */
+  readonly oldestOwed: Map<number, number | undefined>;
 }
 
 /** Whether the lane that carries a task was seen empty often enough to say that its message is lost. */

@@ -1,9 +1,11 @@
 import type { StoredDocument } from "../ports/ledger.ts";
+import type { Gauges } from "../task/events.ts";
 import { parseUntrustedJson } from "../task/json.ts";
 import type { Lane } from "../task/lane.ts";
 import { LANES } from "../task/lane.ts";
 import { CLOCK_SKEW_MAX_MS } from "../task/limits.ts";
 import { deployedLanes } from "../task/topology.ts";
+import { measureDead, measureOwed } from "./gauges.ts";
 import { sweepDeadLetters } from "./recover-dead-letters.ts";
 import type { Run } from "./recover-run.ts";
 import { payOwed } from "./recover-owed.ts";
@@ -31,6 +33,8 @@ export interface RecoverReport {
   readonly resent: number;
   readonly visited: number;
   readonly buried: number;
+  /** What the run measured; absent if it was skipped, or had no time for it. */
+  readonly gauges?: Gauges | undefined;
 }
 
 interface SchedulerState {
@@ -66,7 +70,8 @@ export async function recover(services: Services, options: RecoverOptions): Prom
   const mine: SchedulerState = { ...state, holder: options.holder, until, ranAt: now };
   if (!(await backend.ledger.writeDocument(DOCUMENT, JSON.stringify(mine), stored.version)))
     return { skipped: true, owed: 0, resent: 0, visited: 0, buried: 0 };
-  const emptyRuns = await countEmptyRuns(services, state);
+  const backlog = await countBacklog(services);
+  const emptyRuns = countEmptyRuns(state, backlog);
   const run: Run = {
     get until() {
       return options.signal?.aborted === true ? 0 : until;
@@ -77,24 +82,29 @@ export async function recover(services: Services, options: RecoverOptions): Prom
     visited: 0,
     buried: 0,
     emptyRuns,
+    oldestOwed: new Map(),
   };
   // One step that fails must not keep the others from their work, nor the run from being noted.
   const errors: unknown[] = [];
-  const attempt = (step: Promise<void>): Promise<void> => step.catch((error: unknown) => void errors.push(error));
-  let { cursors } = state;
+  const attempt = <Result>(step: Promise<Result>): Promise<Result | undefined> =>
+    step.catch((error: unknown) => void errors.push(error));
+  // Beside the work and not behind it: a run that does not get through its work is the one whose gauges matter.
+  const measuring = now < run.until ? attempt(measureDead(services)) : undefined;
   await attempt(payOwed(services, run));
-  await attempt(
-    visitSlices(services, run, state.cursors).then((moved) => {
-      cursors = moved;
-    }),
-  );
+  const dead = await measuring;
+  const oldestOwedMs = dead === undefined ? undefined : await attempt(measureOwed(services, run, now));
+  const cursors = (await attempt(visitSlices(services, run, state.cursors))) ?? state.cursors;
   await attempt(sweepDeadLetters(services, run));
   const done: SchedulerState = { ...mine, until: 0, emptyRuns: Object.fromEntries(emptyRuns), cursors };
   await backend.ledger.writeDocument(DOCUMENT, JSON.stringify(done), stored.version + 1);
-  if (errors.length > 0) throw errors[0];
   const { owed, resent, visited, buried } = run;
-  services.emit({ type: "scheduler-ran", owed, resent, visited, buried });
-  return { skipped: false, owed, resent, visited, buried };
+  const gauges: Gauges | undefined =
+    dead === undefined || oldestOwedMs === undefined
+      ? undefined
+      : { ...dead, oldestOwedMs, backlog: Object.fromEntries(backlog) };
+  services.emit({ type: "scheduler-ran", owed, resent, visited, buried, failures: errors.length, gauges });
+  if (errors.length > 0) throw errors[0];
+  return { skipped: false, owed, resent, visited, buried, gauges };
 }
 
 /** Times beyond what an honest clock can have written are those of a host whose clock is ahead: they stop nobody. */
@@ -104,17 +114,21 @@ function isTaken({ until, ranAt }: SchedulerState, now: number): boolean {
   return running || ranLately;
 }
 
-/** A lane is empty if SQS counts nothing in it. The counts are approximate, which is why two runs in a row have to agree. */
-async function countEmptyRuns(services: Services, state: SchedulerState): Promise<ReadonlyMap<Lane, number>> {
-  const { queue, topology } = services.backend;
-  const runs = new Map<Lane, number>();
-  await Promise.all(
-    deployedLanes(topology).map(async (lane) => {
-      const { visible, delayed, inFlight } = await queue.depth({ lane });
-      runs.set(lane, visible + delayed + inFlight === 0 ? (state.emptyRuns[lane] ?? 0) + 1 : 0);
+/** What SQS counts in each lane. */
+async function countBacklog({ backend }: Services): Promise<ReadonlyMap<Lane, number>> {
+  const lanes = deployedLanes(backend.topology);
+  const depths = await Promise.all(lanes.map((lane) => backend.queue.depth({ lane })));
+  return new Map(
+    lanes.map((lane, place) => {
+      const { visible = 0, delayed = 0, inFlight = 0 } = depths[place] ?? {};
+      return [lane, visible + delayed + inFlight];
     }),
   );
-  return runs;
+}
+
+/** A lane is empty if SQS counts nothing in it. The counts are approximate, which is why two runs in a row have to agree. */
+function countEmptyRuns(state: SchedulerState, backlog: ReadonlyMap<Lane, number>): ReadonlyMap<Lane, number> {
+  return new Map([...backlog].map(([lane, count]) => [lane, count === 0 ? (state.emptyRuns[lane] ?? 0) + 1 : 0]));
 }
 
 function readState(stored: StoredDocument): SchedulerState {

@@ -1,6 +1,7 @@
 import type { ConnectOptions, Connection } from "../connect.ts";
 import { clockOf, connect } from "../connect.ts";
 import type { AttemptLogger } from "../flow/attempt-report.ts";
+import { Counters } from "../flow/counters.ts";
 import { Producer } from "../flow/producer.ts";
 import type { Services } from "../flow/services.ts";
 import { makeServices } from "../flow/services.ts";
@@ -111,18 +112,22 @@ function makeEnvironment(
   settled: Pick<Environment, "handlers" | "times" | "concurrency" | "log">,
 ): Environment {
   const metrics = new TaskMetrics(connection.backend.topology.queue);
-  const logging = logEvents(settled.log, settled.handlers, options.onEvent);
+  const counters = new Counters(
+    { ...connection, ledger: connection.backend.ledger },
+    logEvents(settled.log, settled.handlers, options.onEvent),
+  );
   const services: Services = makeServices({
     ...connection,
     onEvent: (event) => {
       metrics.add(event);
-      return logging(event);
+      return counters.listener(event);
     },
   });
   const writeMetrics = options.writeMetrics ?? ((line: string): void => void process.stdout.write(`${line}\n`));
   return {
     ...settled,
     services,
+    counters,
     producer: new Producer(services, { submitter: options.submitter, env: process.env }),
     decode: options.decode,
     worker: services.random.token(),

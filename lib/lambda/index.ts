@@ -1,3 +1,5 @@
+export type { LambdaSchedulerOptions } from "./create-lambda-scheduler.ts";
+export { createLambdaScheduler } from "./create-lambda-scheduler.ts";
 export type { LambdaWorker, LambdaWorkerOptions } from "./create-lambda-worker.ts";
 export { createLambdaWorker } from "./create-lambda-worker.ts";
 export type { DecodedTask, DecodeMessage } from "./foreign-messages.ts";

@@ -1,6 +1,7 @@
 import { AcknowledgeBuffer } from "../flow/acknowledge.ts";
 import type { AttemptLogger } from "../flow/attempt-report.ts";
 import type { LeaseTimes } from "../flow/heartbeat.ts";
+import type { Counters } from "../flow/counters.ts";
 import type { Producer } from "../flow/producer.ts";
 import type { RunnerHost } from "../flow/runner.ts";
 import { Runner } from "../flow/runner.ts";
@@ -24,6 +25,8 @@ export interface Environment {
   readonly times: LeaseTimes;
   readonly concurrency: number;
   readonly log: AttemptLogger;
+  /** Written once a minute at most, at the end of an invocation: between two of them nothing runs. */
+  readonly counters: Counters;
   readonly producer: Producer;
   readonly decode: DecodeMessage | undefined;
   /** Names the environment in the history of attempts. */
@@ -50,6 +53,8 @@ export async function runInvocation(
     await runOwn(environment, own, deadline, acknowledged);
   } finally {
     environment.writeMetrics();
+    const { counters, services } = environment;
+    if (counters.due()) await waitAtMost(services.clock, counters.flush(), Math.max(0, deadline.leftMs - ANSWER_MS));
   }
 }
 

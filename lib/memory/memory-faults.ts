@@ -19,6 +19,8 @@ export type MemoryVerb =
   | "reserve"
   | "readDocument"
   | "writeDocument"
+  | "addCounters"
+  | "readCounters"
   | "put"
   | "get";
 

@@ -14,8 +14,11 @@ import type {
   StoredDocument,
   WriteOutcome,
 } from "../ports/ledger.ts";
+import type { Counter, MinuteCounters } from "../task/counters.ts";
+import { countedStretch, counterKey } from "../task/counters.ts";
 import { TasklaneError } from "../task/errors.ts";
 import { itemBytes } from "../task/item-size.ts";
+import { INDEXES } from "../task/ledger-shape.ts";
 import type { Item } from "../task/record-codec.ts";
 import {
   ATTRIBUTES,
@@ -27,6 +30,7 @@ import {
 } from "../task/record-codec.ts";
 import type { RecordPatch, TaskRecord } from "../task/record.ts";
 import { canClaim, canRecord, claimPatch, isAsSeen, isHeld, isOwnClaim, isOwnSettle } from "./memory-conditions.ts";
+import { addToItem, readMinute } from "./memory-counters.ts";
 import type { Faults, MemoryVerb } from "./memory-faults.ts";
 import { strike, withFault } from "./memory-faults.ts";
 import type { IndexPlace } from "./memory-index.ts";
@@ -36,12 +40,6 @@ import { MemoryIndex } from "./memory-index.ts";
 const ITEM_MAX_BYTES = 409_600;
 /** How long DynamoDB may keep an item whose time is over: "within a few days". https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html */
 const DEFAULT_TTL_LAG_MS = 2 * 86_400_000;
-
-const INDEXES = {
-  created: { shard: ATTRIBUTES.creationShard, at: ATTRIBUTES.creationTime },
-  owed: { shard: ATTRIBUTES.owedShard, at: ATTRIBUTES.owedTime },
-  dead: { shard: ATTRIBUTES.deadShard, at: ATTRIBUTES.deadTime },
-} as const;
 
 /** What a {@link MemoryLedger} is made of. */
 export interface MemoryLedgerOptions {
@@ -211,6 +209,24 @@ export class MemoryLedger implements Ledger {
     });
   }
 
+  addCounters(minute: number, counters: readonly Counter[], expiresAt: number): Promise<void> {
+    const { partition, sort } = counterKey(minute);
+    return this.#under("addCounters", `${partition} ${sort}`, () =>
+      this.#store(addToItem({ pk: partition, sk: sort, ...this.#find(partition, sort) }, counters, expiresAt)),
+    );
+  }
+
+  readCounters(from: number, until: number): Promise<MinuteCounters[]> {
+    return this.#under("readCounters", "counters", () =>
+      countedStretch(from, until).flatMap(({ partition, first, last }) =>
+        [...(this.#partitions.get(partition)?.keys() ?? [])]
+          .filter((sort) => sort >= first && sort <= last)
+          .sort()
+          .flatMap((sort) => readMinute(this.#find(partition, sort), this.#clock.now())),
+      ),
+    );
+  }
+
   #document(name: string): StoredDocument {
     const item = this.#find(`d#${name}`, RECORD_SORT_KEY);
     return { value: String(item?.["v"] ?? ""), version: Number(item?.["n"] ?? 0) };
@@ -267,7 +283,7 @@ function givenPatch(_stored: TaskRecord, write: { readonly patch: RecordPatch })
 
 function placeIn(name: keyof typeof INDEXES, item: Item | undefined): IndexPlace | undefined {
   const shard = item?.[INDEXES[name].shard];
-  const at = item?.[INDEXES[name].at];
+  const at = item?.[INDEXES[name].time];
   return typeof shard === "string" && typeof at === "number" ? { shard, at } : undefined;
 }
 

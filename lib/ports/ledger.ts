@@ -1,3 +1,4 @@
+import type { Counter, MinuteCounters } from "../task/counters.ts";
 import type { TasklaneError } from "../task/errors.ts";
 import type { RecordPatch, TaskRecord } from "../task/record.ts";
 import type { TaskState } from "../task/states.ts";
@@ -147,4 +148,20 @@ export interface Ledger {
   readDocument(name: string): Promise<StoredDocument>;
   /** Replaces a document if its version is still the one given; answers whether it was. @throws TasklaneError */
   writeDocument(name: string, value: string, version: number): Promise<boolean>;
+  /**
+   * Adds to what was counted in a minute, in one write. If it is not answered it may or may not have been done.
+   *
+   * @param minute milliseconds since 1970 at which it begins
+   * @param counters each lane, task and name once, at most `COUNTERS_PER_WRITE_MAX` of them
+   * @param expiresAt when the store may forget the minute, in milliseconds since 1970
+   * @throws TasklaneError
+   */
+  addCounters(minute: number, counters: readonly Counter[], expiresAt: number): Promise<void>;
+  /**
+   * The minutes that began in a stretch of time, both ends included, in which anything was counted, oldest first. Eventually
+   * consistent, and never longer back from `until` than counters are kept.
+   *
+   * @throws TasklaneError
+   */
+  readCounters(from: number, until: number): Promise<MinuteCounters[]>;
 }

@@ -9,6 +9,18 @@ export interface TaskMark {
   readonly lane: Lane;
 }
 
+/** What a run of the scheduler measured. */
+export interface Gauges {
+  /** Dead tasks that nobody has redriven, up to 1,000. Eventually consistent, and those whose time is over count until the store removes them. */
+  readonly deadTasks: number;
+  /** Milliseconds until the oldest dead task's record may be forgotten. Absent if there is none. */
+  readonly deadTaskTimeLeftMs?: number | undefined;
+  /** Milliseconds by which the oldest owed task was overdue when the run came to it; 0 if there was none. Up to a minute is usual. */
+  readonly oldestOwedMs: number;
+  /** Messages in each deployed lane, delayed ones and those in flight included. Approximate. */
+  readonly backlog: Readonly<Partial<Record<Lane, number>>>;
+}
+
 /** Why a task was put back without an attempt. */
 export type DeferralReason =
   | "rate-limit"
@@ -62,8 +74,14 @@ export type TasklaneEvent = { readonly at: number } & (
       readonly resent: number;
       readonly visited: number;
       readonly buried: number;
+      /** Steps that failed: the next run tries again. */
+      readonly failures: number;
+      /** What the run measured; absent if it could not. */
+      readonly gauges?: Gauges | undefined;
     }
   | { readonly type: "scheduler-failed"; readonly error: string }
+  /** A minute's counters were not written, or not for sure: they go along with the next. */
+  | { readonly type: "counters-failed"; readonly error: string }
   | { readonly type: "worker-started"; readonly lanes: readonly Lane[]; readonly concurrency: number }
   | { readonly type: "worker-stopped"; readonly reason: "signal" | "drained"; readonly interrupted: number }
 );

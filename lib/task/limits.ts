@@ -63,6 +63,10 @@ export const RATE_LIMIT_SHARD_WRITES_PER_SECOND = 1_000;
 export const PAYLOAD_MARGIN_MS: number = 19 * 86_400_000;
 /** The longest renewal of a lease. */
 export const RENEWAL_MAX_MS = 300_000;
+/** How long the counters of a minute are kept. */
+export const COUNTER_RETENTION_MS: number = 15 * 86_400_000;
+/** Counters in one write: DynamoDB takes an expression of 4 KB and 300 operations. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html */
+export const COUNTERS_PER_WRITE_MAX = 288;
 /** How many shards the creation index has. */
 export const CREATION_SHARDS = 16;
 /** How many shards the indexes of owed and dead tasks have. */

@@ -8,6 +8,7 @@ import type { Backend } from "../../lib/ports/backend.ts";
 import type { Claim, HeldWrite, Reservation } from "../../lib/ports/ledger.ts";
 import { provision } from "../../lib/provision.ts";
 import { systemClock } from "../../lib/system.ts";
+import { minuteOf } from "../../lib/task/counters.ts";
 import type { TaskRecord } from "../../lib/task/record.ts";
 import type { Interference, InterferingProxy } from "../support/interfering-proxy.ts";
 import { jsonReply, startProxy } from "../support/interfering-proxy.ts";
@@ -168,6 +169,16 @@ describe("a write whose answer is lost", () => {
     proxy.interfere();
     expect(await ledger.writeDocument("leader", "me", 0)).toBe(false);
     expect(await ledger.readDocument("leader")).toEqual({ value: "me", version: 1 });
+  });
+
+  test("counters may be added twice: they are approximate, and nobody waits for them", async () => {
+    const minute = minuteOf(Date.now());
+    const counter = { lane: "normal", task: "lost", name: "started", count: 1 } as const;
+    proxy.interfere(loseAnswers(1));
+    await ledger.addCounters(minute, [counter], minute + 3_600_000);
+    proxy.interfere();
+    expect(proxy.count("UpdateItem")).toBe(2);
+    expect(await ledger.readCounters(minute, minute)).toEqual([{ minute, counters: [{ ...counter, count: 2 }] }]);
   });
 
   test("slots of a rate limit are wasted, never given twice", async () => {

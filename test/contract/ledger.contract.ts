@@ -9,6 +9,7 @@ import { FINAL_STATES } from "../../lib/task/states.ts";
 import type { ContractBackend } from "../support/contract-backends.ts";
 import type { ContractStack } from "../support/contract-stack.ts";
 import { eventually } from "../support/contract-stack.ts";
+import { describeCounters } from "./counters.contract.ts";
 
 const DAY_MS = 86_400_000;
 const LEASE_MS = 30_000;
@@ -910,6 +911,8 @@ export function describeLedgerContract({ name, open }: ContractBackend): void {
         });
       });
     });
+
+    describeCounters(() => ({ stack, now }));
   });
 }
 

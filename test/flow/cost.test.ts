@@ -14,6 +14,8 @@ import type { EmbeddedStack } from "../../lib/local/embedded-stack.ts";
 import { startEmbeddedStack } from "../../lib/local/embedded-stack.ts";
 import type { Clock } from "../../lib/ports/clock.ts";
 import { provision } from "../../lib/provision.ts";
+import type { Counter } from "../../lib/task/counters.ts";
+import { COUNTER_NAMES } from "../../lib/task/counters.ts";
 import { systemClock } from "../../lib/system.ts";
 import { defineRateLimit } from "../../lib/task/define-rate-limit.ts";
 import type { TaskHandler } from "../../lib/task/define-task.ts";
@@ -141,9 +143,17 @@ const BUDGET = {
 const IDLE = {
   workerReceives: 12,
   schedulerWrites: 2,
-  schedulerReads: 11,
+  schedulerReads: 13,
   schedulerLooks: 8,
-  schedulerReadsADay: 18_528,
+  schedulerReadsADay: 21_408,
+} as const;
+
+/** What counting costs, in units. */
+const COUNTING = {
+  minute: 1,
+  manyNames: 3,
+  most: 20,
+  hourRead: 1,
 } as const;
 
 const plain = defineTask({ name: "plain", input: z.object({ n: z.number() }), idempotencyKey: ({ n }) => `n${n}` });
@@ -274,9 +284,14 @@ const isLast = (outcome: string): boolean => ["succeeded", "dead", "cancelled"].
 
 type Spent = Omit<Cost, "what"> & { readonly looks: number };
 
-/** What was spent since the last reset; what a worker spends at its start, and on polls that were not answered, is not it. */
+/**
+ * What was spent since the last reset. What a worker spends at its start, on polls that were not answered, and on the counters of
+ * a minute is not it: no task costs that.
+ */
 function spent({ meter }: Bench): Spent {
-  const calls = meter.calls.filter(({ detail, status }) => detail !== "d#scheduler -" && status !== undefined);
+  const calls = meter.calls.filter(
+    ({ detail, status }) => detail !== "d#scheduler -" && !isOfCounters(detail) && status !== undefined,
+  );
   const count = (operation: string): number => calls.filter((call) => call.operation === operation).length;
   const sum = (of: (call: MeteredCall) => number): number => calls.reduce((total, call) => total + of(call), 0);
   return {
@@ -289,6 +304,8 @@ function spent({ meter }: Bench): Spent {
     looks: count("GetQueueAttributes"),
   };
 }
+
+const isOfCounters = (detail: string): boolean => detail.startsWith("c#");
 
 /** What the budget says, and one look at the lane's depth on top, once a minute. */
 function budgeted(name: keyof typeof BUDGET): object {
@@ -316,7 +333,7 @@ describe("a task costs", () => {
     await run.work([errand.handle(() => undefined)], ended(1));
     expect(measured("one", spent(run))).toEqual(budgeted("one"));
     // The record and its entry in the index of creation times, the claim, the settlement.
-    const writes = run.meter.calls.filter(({ writeUnits }) => writeUnits > 0);
+    const writes = run.meter.calls.filter(({ writeUnits, detail }) => writeUnits > 0 && !isOfCounters(detail));
     expect(writes.map(({ operation, writeUnits }) => [operation, writeUnits])).toEqual([
       ["PutItem", 2],
       ["UpdateItem", 1],
@@ -571,12 +588,20 @@ describe("an idle minute", () => {
     const run = await bench();
     await run.schedule();
     run.meter.reset();
-    expect(await run.schedule(60_000)).toEqual({ skipped: false, owed: 0, resent: 0, visited: 0, buried: 0 });
+    const gauges = { deadTasks: 0, oldestOwedMs: 0, backlog: { normal: 0 } };
+    expect(await run.schedule(60_000)).toEqual({
+      skipped: false,
+      owed: 0,
+      resent: 0,
+      visited: 0,
+      buried: 0,
+      gauges,
+    });
     const { calls } = run.meter;
     const sum = (of: (call: MeteredCall) => number): number => calls.reduce((total, call) => total + of(call), 0);
     expect(sum(({ writeUnits }) => writeUnits)).toBe(IDLE.schedulerWrites);
     expect(sum(({ readUnits }) => readUnits)).toBe(IDLE.schedulerReads);
-    expect(calls.filter(({ operation }) => operation === "Query")).toHaveLength(20);
+    expect(calls.filter(({ operation }) => operation === "Query")).toHaveLength(24);
     // This queue has one lane, and two looks at it: its depth, and its dead letters.
     expect(calls.filter(({ service }) => service === "sqs")).toHaveLength(IDLE.schedulerLooks / 4);
   });
@@ -594,6 +619,54 @@ describe("an idle minute", () => {
     expect(counts["writeDocument"]).toBe(24 * 60 * IDLE.schedulerWrites);
     expect((counts["depth"] ?? 0) + (counts["receive"] ?? 0)).toBe(24 * 60 * IDLE.schedulerLooks);
     await world.close();
+  });
+});
+
+describe("counters cost", () => {
+  const minute = Date.UTC(2030, 0, 1, 12);
+  const countersOf = (names: number, length: number, each: number): Counter[] =>
+    Array.from({ length: names * each }, (_, n) => ({
+      lane: "normal",
+      task: `task-${n % names}`.padEnd(length, "x"),
+      name: COUNTER_NAMES[Math.floor(n / names)] ?? "dead",
+      count: 1_234,
+    }));
+
+  test("a process one write unit for each minute in which something ran", async () => {
+    const run = await bench();
+    await run.client.enqueueMany(
+      plain,
+      Array.from({ length: 10 }, (_, n) => ({ input: { n } })),
+    );
+    await run.work([plain.handle(() => undefined)], ended(10));
+    const writes = run.meter.calls.filter(({ detail }) => isOfCounters(detail));
+    expect(writes.map(({ operation, writeUnits }) => [operation, writeUnits])).toEqual([
+      ["UpdateItem", COUNTING.minute],
+    ]);
+  });
+
+  test("more where the minute's item is larger than a KB", async () => {
+    const { topology, meter } = await bench();
+    const { backend } = await connect(topology, undefined, { sdk: meter.sdk });
+    const unitsOf = async (counters: readonly Counter[], at: number): Promise<number> => {
+      await backend.ledger.addCounters(at, counters, at + 86_400_000);
+      meter.reset();
+      await backend.ledger.addCounters(at, counters, at + 86_400_000);
+      return meter.totals().writeUnits;
+    };
+    expect(await unitsOf(countersOf(16, 12, 3), minute)).toBe(COUNTING.minute);
+    expect(await unitsOf(countersOf(50, 12, 3), minute + 60_000)).toBe(COUNTING.manyNames);
+    expect(await unitsOf(countersOf(36, 64, 8), minute + 120_000)).toBe(COUNTING.most);
+  });
+
+  test("reads by the KBs that were written", async () => {
+    const { topology, meter } = await bench();
+    const { backend } = await connect(topology, undefined, { sdk: meter.sdk });
+    for (let n = 0; n < 60; n++)
+      await backend.ledger.addCounters(minute + n * 60_000, countersOf(3, 12, 2), minute + 86_400_000);
+    meter.reset();
+    expect(await backend.ledger.readCounters(minute, minute + 3_600_000)).toHaveLength(60);
+    expect(meter.totals()).toMatchObject({ calls: { Query: 1 }, readUnits: COUNTING.hourRead, writeUnits: 0 });
   });
 });
 
@@ -620,6 +693,16 @@ test("docs/cost.md shows what is asserted here, and nothing else", () => {
       `| write units of the scheduler, one for all workers | ${IDLE.schedulerWrites} |`,
       `| read units of the scheduler | ${IDLE.schedulerReads}, and ${IDLE.schedulerReadsADay.toLocaleString("en-GB")} a day with its older passes |`,
       `| SQS requests of the scheduler | ${IDLE.schedulerLooks} |`,
+    ].join("\n"),
+  );
+  expect(readPart(page, "counters")).toBe(
+    [
+      "| what | units |",
+      "| --- | --- |",
+      `| a worker process, or an environment of a function, for each minute in which it ran something | ${COUNTING.minute} write |`,
+      `| the same, where the hosts together name 50 tasks in that minute, with three counters each | ${COUNTING.manyNames} writes |`,
+      `| the most that one host names in a minute: 288 counters of the longest names | ${COUNTING.most} writes |`,
+      `| reading an hour of counters of three tasks | ${COUNTING.hourRead} read |`,
     ].join("\n"),
   );
 });

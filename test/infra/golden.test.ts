@@ -6,10 +6,6 @@ import { resourcesOf, templateOf } from "./support/synth.ts";
  * Both files are written by hand, on purpose: a change of what holds data is a decision, and no snapshot to refresh.
  */
 
-const WHAT_A_CHANGE_MEANS =
-  "a resource under a new logical id or queue name is a new one: deployed queues lose their messages, a table or bucket its data. " +
-  "Keep the construct's id; if the change is meant, say in CHANGELOG.md how a stage moves over, and change test/infra/golden/logical-ids.json";
-
 interface IndexRelease {
   readonly release: string;
   readonly indexes: Readonly<Record<string, readonly string[]>>;
@@ -29,7 +25,10 @@ test("queues, table and bucket have the logical ids that are deployed", () => {
   for (const type of ["AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue"])
     for (const [id, { Properties }] of Object.entries(resourcesOf(template, type)))
       ids[id] = [type, Properties?.["QueueName"]].filter(Boolean).join(" ");
-  expect(ids, WHAT_A_CHANGE_MEANS).toEqual(goldenIds);
+  expect(
+    ids,
+    "under a new id or queue name it is a new resource, and what the deployed one holds is lost: keep the id, or say in CHANGELOG.md how a stage moves over and change golden/logical-ids.json",
+  ).toEqual(goldenIds);
 });
 
 describe("the indexes of the ledger", () => {

@@ -6,6 +6,7 @@ import { Key } from "aws-cdk-lib/aws-kms";
 import { describe, expect, test } from "vitest";
 import { TaskQueue } from "../../infra/index.ts";
 import type { TaskQueueGrants } from "../../infra/index.ts";
+import { toTasklaneError } from "../../lib/aws/aws-errors.ts";
 import { makeStack, readable, resourcesOf, statementsOf, WORKER_ENTRY } from "./support/synth.ts";
 
 type GrantName = keyof TaskQueueGrants & ("enqueue" | "consume" | "read" | "operate");
@@ -197,6 +198,29 @@ describe("who may act through a service", () => {
           Statement: [{ Action: "sts:AssumeRole", Effect: "Allow", Principal: { Service: "lambda.amazonaws.com" } }],
         },
       });
+  });
+});
+
+describe("the grant that PERMISSION_DENIED names", () => {
+  const actions = [
+    "sqs:SendMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:GetItem",
+    "dynamodb:BatchGetItem",
+    "dynamodb:Query",
+    "s3:PutObject",
+    "s3:GetObject",
+  ];
+
+  test.each(actions)("for %s allows it", (action) => {
+    const { fix = "" } = toTasklaneError({ name: "AccessDenied" }, { action, resource: "it" });
+    const [, name = ""] = /queue\.grants\.(\w+)/.exec(fix) ?? [];
+    expect(EXPECTED[name as GrantName].flatMap((statement) => statement.actions)).toContain(action);
   });
 });
 

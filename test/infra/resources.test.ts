@@ -169,7 +169,7 @@ describe("the payload bucket", () => {
 });
 
 describe("the worker functions", () => {
-  test("run on Node 24 and ARM64, one for each lane, and may set off one another", () => {
+  test("F17 run on Node 24 and ARM64, one for each lane, and may set off one another", () => {
     expect(() => {
       template.resourcePropertiesCountIs(
         "AWS::Lambda::Function",

@@ -1,6 +1,7 @@
 import { Duration } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import { CfnEventSourceMapping, CfnFunction, Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
+import { SqsEventSource } from "aws-cdk-lib/aws-lambda-event-sources";
 import { CfnQueue } from "aws-cdk-lib/aws-sqs";
 import type { Queue } from "aws-cdk-lib/aws-sqs";
 import type { IConstruct } from "constructs";
@@ -129,6 +130,20 @@ test.each(MISTAKES)("synthesis refuses %s", (_, props, change, text, fix) => {
   expect(error.message).toMatch(text);
   expect(error.message).toContain("Shop/Tasks");
   expect(error.fix).toMatch(fix);
+});
+
+test("an event source that was added by hand is checked too", () => {
+  const error = refusal({}, ({ lanes, node }) => {
+    const queue = lanes.high?.queue;
+    const mine = new LambdaFunction(node.scope ?? makeStack(), "Mine", {
+      runtime: Runtime.NODEJS_24_X,
+      handler: "index.handler",
+      code: Code.fromInline("exports.handler = null"),
+    });
+    if (queue !== undefined)
+      mine.addEventSource(new SqsEventSource(queue, { maxConcurrency: 2, filters: [{ body: ["x"] }] }));
+  });
+  expect(error.message).toMatch(/event source of Shop\/Mine, lane high, has filters/);
 });
 
 test("the greatest values that are safe pass", () => {

@@ -3,7 +3,7 @@ import { GetItemCommand } from "@aws-sdk/client-dynamodb";
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { SQSClient } from "@aws-sdk/client-sqs";
 import { makeClients } from "../../lib/aws/clients.ts";
-import { INDEXES } from "../../lib/aws/dynamo-index.ts";
+import { INDEXES } from "../../lib/task/ledger-shape.ts";
 import type { StoredItem } from "../../lib/aws/dynamo-item.ts";
 import { unmarshalItem } from "../../lib/aws/dynamo-item.ts";
 import { itemBytes } from "../../lib/task/item-size.ts";
