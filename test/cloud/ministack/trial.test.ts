@@ -1,0 +1,134 @@
+import { DynamoDBClient, UpdateItemCommand } from "@aws-sdk/client-dynamodb";
+import { SQSClient, GetQueueAttributesCommand } from "@aws-sdk/client-sqs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { EnqueuedTask, Lane, TasklaneClient } from "../../../lib/index.ts";
+import { LANES } from "../../../lib/index.ts";
+import { ATTRIBUTES, RECORD_SORT_KEY, taskPartition } from "../../../lib/task/record-codec.ts";
+import { endpointOf } from "../../support/emulator-backends.ts";
+import { Deployment, sdkAt, until } from "../support/deployment.ts";
+import { double, later, pill, unruly } from "../support/trial-tasks.ts";
+
+const STACK = "TasklaneTrial";
+const TASKS = 2_000;
+
+describe("real Node functions behind event sources on ministack", () => {
+  let deployment: Deployment;
+  let trouble: TasklaneClient;
+
+  beforeAll(async () => {
+    deployment = new Deployment(endpointOf("ministack"), "ministack", "test/cloud/support/trial-app.ts");
+    await deployment.bootstrap();
+    await deployment.deploy();
+    trouble = deployment.client(STACK, "Trouble");
+  });
+  afterAll(async () => {
+    await deployment.destroy();
+    deployment.close();
+  });
+
+  test(`${TASKS} tasks over four lanes: none lost, each committed once`, async () => {
+    const client = deployment.client(STACK, "Load");
+    const began = Date.now();
+    const accepted = await Promise.all(
+      LANES.map((lane, place) =>
+        client.enqueueMany(
+          double,
+          Array.from({ length: TASKS / LANES.length }, (_, n) => ({
+            input: { n: place * 1_000 + n },
+            options: { lane },
+          })),
+        ),
+      ),
+    );
+    const enqueuedMs = Date.now() - began;
+    await until(
+      () => backlog(deployment, "Load"),
+      (left) => left === 0,
+      { withinMs: 180_000, everyMs: 1_500 },
+    );
+    const drainedMs = Date.now() - began;
+    const all = accepted.flatMap((tasks, place) => tasks.map((task, n) => ({ task, n: place * 1_000 + n })));
+    let starts = 0;
+    const wrong: string[] = [];
+    for (const { task, n } of all) {
+      const { state, attempts } = await client.task(double, task.id).get();
+      starts += attempts;
+      if (state !== "succeeded" || (await task.result()) !== n * 2) wrong.push(`${task.id} ${state}`);
+    }
+    console.log(
+      `${TASKS} tasks: enqueued in ${enqueuedMs} ms, drained after ${drainedMs} ms, ${starts} starts, ${wrong.length} wrong`,
+    );
+    expect(wrong).toEqual([]);
+    expect(new Set(all.map(({ task }) => task.id)).size).toBe(TASKS);
+  });
+
+  test("a failure in a batch is tried again alone, and a terminal one is dead with its copy", async () => {
+    const [good, bad, dead] = await Promise.all([
+      trouble.enqueueMany(
+        double,
+        Array.from({ length: 8 }, (_, n) => ({ input: { n } })),
+      ),
+      trouble.enqueue(unruly, { failures: 2, terminal: false }),
+      trouble.enqueue(unruly, { failures: 0, terminal: true }),
+    ]);
+    expect(await Promise.all(good.map((task) => task.result({ timeout: "60s" })))).toEqual(good.map((_, n) => n * 2));
+    expect(await bad.result({ timeout: "60s" })).toBe(3);
+    await expect(dead.result({ timeout: "60s" })).rejects.toMatchObject({ code: "TASK_DEAD" });
+    // The neighbours of a failure are not run again for it.
+    for (const task of good) expect(await trouble.task(double, task.id).get()).toMatchObject({ attempts: 1 });
+    expect(await trouble.task(unruly, bad.id).get()).toMatchObject({ attempts: 3, failures: 2 });
+    expect(await trouble.task(unruly, dead.id).get()).toMatchObject({ state: "dead", reason: "TERMINAL", attempts: 1 });
+    await until(
+      () => count(deployment.topology(STACK, "Trouble").lanes.normal?.dlq ?? "", deployment),
+      (copies) => copies === 1,
+      { withinMs: 10_000 },
+    );
+  });
+
+  test("F06 F09 a function's timeout and an abort each cost their task one crash, and then it succeeds", async () => {
+    const tasks: EnqueuedTask<typeof pill>[] = [];
+    // One after the other: side by side they would take each other down.
+    for (const kind of ["abort", "spin"] as const) {
+      const task = await trouble.enqueue(pill, { kind, attempts: 1 });
+      tasks.push(task);
+      expect(await task.result({ timeout: "3m" })).toBe(2);
+      expect(await trouble.task(pill, task.id).get()).toMatchObject({ attempts: 2, crashes: 1, failures: 0 });
+    }
+    expect(tasks).toHaveLength(2);
+  });
+
+  test("a delay beyond SQS's is kept by the ledger, and the deployed scheduler sends it when it is due", async () => {
+    const topology = deployment.topology(STACK, "Trouble");
+    const task = await trouble.enqueue(later, {}, { delay: "20m" });
+    expect(await trouble.task(later, task.id).get()).toMatchObject({ state: "queued", attempts: 0 });
+    // Twenty minutes pass: what the record says of the time is moved back by them.
+    const now = Date.now();
+    await new DynamoDBClient(sdkAt(deployment.endpoint)).send(
+      new UpdateItemCommand({
+        TableName: topology.table,
+        Key: { [ATTRIBUTES.partition]: { S: taskPartition(task.id) }, [ATTRIBUTES.sort]: { S: RECORD_SORT_KEY } },
+        UpdateExpression: "SET #notBefore = :now, #owed = :now",
+        ConditionExpression: "attribute_exists(#owed)",
+        ExpressionAttributeNames: { "#notBefore": ATTRIBUTES.notBefore, "#owed": ATTRIBUTES.owedTime },
+        ExpressionAttributeValues: { ":now": { N: String(now) } },
+      }),
+    );
+    expect(await task.result({ timeout: "3m" })).toBe("done");
+  });
+});
+
+async function backlog(deployment: Deployment, queue: string): Promise<number> {
+  const { lanes } = deployment.topology(STACK, queue);
+  const counts = await Promise.all(LANES.map((lane: Lane) => count(lanes[lane]?.url ?? "", deployment)));
+  return counts.reduce((sum, value) => sum + value, 0);
+}
+
+async function count(url: string, { endpoint }: Deployment): Promise<number> {
+  if (url === "") return 0;
+  const { Attributes = {} } = await new SQSClient(sdkAt(endpoint)).send(
+    new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ["All"] }),
+  );
+  return ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
+    .map((name) => Number(Reflect.get(Attributes, name) ?? 0))
+    .reduce((sum, value) => sum + value, 0);
+}
