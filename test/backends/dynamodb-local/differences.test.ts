@@ -1,0 +1,4 @@
+import { describeDifferences } from "../../support/difference-suite.ts";
+import { endpointOf } from "../../support/emulator-backends.ts";
+
+describeDifferences("dynamodb-local", () => ({ endpoint: endpointOf("dynamodb-local") }));
