@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { TasklaneClient, Topology, WorkerEnd } from "../../lib/index.ts";
 import { createClient, createWorker, defineRateLimit, defineTask, provision, TerminalError } from "../../lib/index.ts";
 import type { Endpoints } from "../../lib/task/topology.ts";
+import { testWhere } from "./contract-backends.ts";
 
 const WAIT = { timeout: "60s" } as const;
 
@@ -148,26 +149,25 @@ export function describeFlows({ name, endpoint, movesMessages, remove }: FlowSit
       expect(await task.result(WAIT)).toBe("mended");
     });
 
-    if (movesMessages)
-      test("F34 SQS's own redrive of a dead letter is a redrive, once", async () => {
-        const task = await client.enqueue(hopeless, { mended: false });
-        await expect(task.result(WAIT)).rejects.toMatchObject({ code: "TASK_DEAD" });
-        const { attempts } = await client.task(hopeless, task.id).get();
-        const sqs = new SQSClient(siteOptions(topology));
-        const [from, to] = await Promise.all([
-          arnOf(sqs, topology.lanes.normal?.dlq ?? ""),
-          arnOf(sqs, topology.lanes.normal?.url ?? ""),
-        ]);
-        // The copy is one of ours, sent by us: without a destination SQS would not know where it came from.
-        await sqs.send(new StartMessageMoveTaskCommand({ SourceArn: from, DestinationArn: to }));
-        const end = Date.now() + 40_000;
-        let again = await client.task(hopeless, task.id).get();
-        while ((again.attempts <= attempts || again.state !== "dead") && Date.now() < end) {
-          await new Promise((resolve) => setTimeout(resolve, 200));
-          again = await client.task(hopeless, task.id).get();
-        }
-        expect(again).toMatchObject({ state: "dead", attempts: attempts + 1 });
-      });
+    testWhere(movesMessages)("F34 SQS's own redrive of a dead letter is a redrive, once", async () => {
+      const task = await client.enqueue(hopeless, { mended: false });
+      await expect(task.result(WAIT)).rejects.toMatchObject({ code: "TASK_DEAD" });
+      const { attempts } = await client.task(hopeless, task.id).get();
+      const sqs = new SQSClient(siteOptions(topology));
+      const [from, to] = await Promise.all([
+        arnOf(sqs, topology.lanes.normal?.dlq ?? ""),
+        arnOf(sqs, topology.lanes.normal?.url ?? ""),
+      ]);
+      // The copy is one of ours, sent by us: without a destination SQS would not know where it came from.
+      await sqs.send(new StartMessageMoveTaskCommand({ SourceArn: from, DestinationArn: to }));
+      const end = Date.now() + 40_000;
+      let again = await client.task(hopeless, task.id).get();
+      while ((again.attempts <= attempts || again.state !== "dead") && Date.now() < end) {
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        again = await client.task(hopeless, task.id).get();
+      }
+      expect(again).toMatchObject({ state: "dead", attempts: attempts + 1 });
+    });
   });
 }
 
