@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { GAUGE_METRICS, TASK_METRICS } from "../../lib/task/metrics.ts";
 import { readText } from "../support/documents.ts";
 
 const events = readText("lib/task/events.ts");
@@ -32,5 +33,15 @@ describe("docs/observability.md", () => {
     const words = [...`${reasons}${causes}`.matchAll(/"([\w-]+)"/g)].map(([, word = ""]) => word);
     expect(words.length).toBeGreaterThan(8);
     expect(words.filter((word) => word !== "copy-dropped" && !page.includes(`\`${word}\``))).toEqual([]);
+  });
+
+  test("names each metric with its unit", () => {
+    const lines = page.split("\n").filter((line) => line.startsWith("- `"));
+    const listed = lines.flatMap((line) => {
+      const [names = "", unit = ""] = line.split(" (");
+      return [...names.matchAll(/`(\w+)`/g)].map(([, name]) => `${name} ${unit.split(")")[0]}`);
+    });
+    const metrics = Object.entries({ ...TASK_METRICS, ...GAUGE_METRICS });
+    expect(listed.toSorted()).toEqual(metrics.map(([name, { unit }]) => `${name} ${unit.toLowerCase()}`).toSorted());
   });
 });
