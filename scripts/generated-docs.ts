@@ -5,6 +5,8 @@
 import type { LimitRow } from "../lib/task/limit-tables.ts";
 import { DEFAULTS_TABLE, LIMITS_TABLE } from "../lib/task/limit-tables.ts";
 import { drawStateDiagram } from "../lib/task/states.ts";
+import { drawDifferences } from "../test/support/backend-differences.ts";
+import { drawVersions } from "./emulators/versions.ts";
 
 /** One generated part of a document. */
 export interface GeneratedPart {
@@ -20,6 +22,8 @@ export const GENERATED_PARTS: readonly GeneratedPart[] = [
   { file: "docs/limits.md", name: "defaults", text: drawTable("default", DEFAULTS_TABLE) },
   { file: "docs/limits.md", name: "limits", text: drawTable("limit", LIMITS_TABLE) },
   { file: "docs/how-it-works.md", name: "states", text: `\`\`\`mermaid\n${drawStateDiagram()}\n\`\`\`` },
+  { file: "docs/backends.md", name: "versions", text: drawVersions() },
+  { file: "docs/backends.md", name: "differences", text: drawDifferences() },
 ];
 
 /** Reads a generated part out of a document, without the marks and the blank lines around it. */

@@ -1,5 +1,5 @@
 /*
- * What the emulators are, and at which versions they are held. The tables in docs/backends.md name the same.
+ * What the emulators are, and at which versions they are held. docs/backends.md has a table made of this.
  */
 
 /** An emulator that a suite can ask for. */
@@ -24,3 +24,17 @@ export const LOCALSTACK_DEPENDENCIES_AS_OF = "2026-02-20";
 
 /** The image, where there is a Docker engine. `compose.yaml` names the same. */
 export const LOCALSTACK_IMAGE: string = `localstack/localstack:${VERSIONS.localstack}`;
+
+/** What runs at which version, as docs/backends.md has it. */
+export function drawVersions(): string {
+  const rows = [
+    ["LocalStack in a container", VERSIONS.localstack, "Docker Hub; later releases need a token"],
+    ["LocalStack without Docker", VERSIONS.localstackHost, "PyPI; 4.14 needs Python 3.13"],
+    ["MiniStack", VERSIONS.ministack, "PyPI"],
+    ["DynamoDB Local", VERSIONS.dynamodbLocal, "Maven Central; also inside LocalStack without Docker"],
+    ["ElasticMQ", VERSIONS.elasticmq, "Maven Central"],
+  ];
+  return ["| emulator | version | from |", "| --- | --- | --- |", ...rows.map((row) => `| ${row.join(" | ")} |`)].join(
+    "\n",
+  );
+}

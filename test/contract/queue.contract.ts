@@ -145,7 +145,7 @@ export function describeQueueContract({ name, gaps, clock, open }: ContractBacke
         expect(found.sort()).toEqual(texts.sort());
       });
 
-      testWhere(!gaps.acceptsAnyCharacter)(
+      testWhere(!gaps.refusesNeighbours)(
         "F38 refuses what XML 1.0 does not allow, without its neighbours",
         async () => {
           const bodies = ["before", "a\u0000b", "a\uffffb", "a\u001fb", "after \t\n\r é €"];

@@ -12,13 +12,14 @@ import {
   UpdateTimeToLiveCommand,
 } from "@aws-sdk/client-dynamodb";
 import type { DifferenceId } from "./backend-differences.ts";
+import type { DifferenceProbe } from "./difference-site.ts";
 import { isRefused, probeName } from "./difference-site.ts";
 
 const ACTIVE_MAX_MS = 10_000;
 
 /** Each resolves true if DynamoDB is here as it is at AWS. */
-export const DYNAMODB_PROBES: Readonly<Record<DifferenceId<"DynamoDB">, (db: DynamoDBClient) => Promise<boolean>>> = {
-  "refusal-without-item": async (db) => {
+export const DYNAMODB_PROBES: Readonly<Record<DifferenceId<"DynamoDB">, DifferenceProbe>> = {
+  "refusal-without-item": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     await db.send(new PutItemCommand({ TableName, Item: { pk: { S: "a" }, n: { N: "7" } } }));
     try {
@@ -35,12 +36,12 @@ export const DYNAMODB_PROBES: Readonly<Record<DifferenceId<"DynamoDB">, (db: Dyn
     }
     return false;
   },
-  transactions: async (db) => {
+  transactions: async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     const Put = { TableName, Item: { pk: { S: "a" } } };
     return !(await isRefused(db.send(new TransactWriteItemsCommand({ TransactItems: [{ Put }] }))));
   },
-  "transaction-units": async (db) => {
+  "transaction-units": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     const Put = { TableName, Item: { pk: { S: "a" }, text: { S: "x".repeat(1_500) } } };
     try {
@@ -53,24 +54,24 @@ export const DYNAMODB_PROBES: Readonly<Record<DifferenceId<"DynamoDB">, (db: Dyn
       return false;
     }
   },
-  "statement-batches": async (db) => {
+  "statement-batches": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     return (await statement(db, `INSERT INTO "${TableName}" VALUE {'pk': 'a'}`)) === "done";
   },
-  "statement-or": async (db) => {
+  "statement-or": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     await db.send(new PutItemCommand({ TableName, Item: { pk: { S: "a" }, n: { N: "1" } } }));
     const text = `UPDATE "${TableName}" SET m = 1 WHERE pk = 'a' AND (n = 1 OR n = 2)`;
     return (await statement(db, text)) === "done";
   },
-  "index-units": async (db) => {
+  "index-units": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     const { ConsumedCapacity } = await db.send(
       new PutItemCommand({ TableName, Item: { pk: { S: "a" }, ik: { S: "b" } }, ReturnConsumedCapacity: "INDEXES" }),
     );
     return ConsumedCapacity?.CapacityUnits === 2;
   },
-  "read-units": async (db) => {
+  "read-units": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     await db.send(new PutItemCommand({ TableName, Item: { pk: { S: "a" }, text: { S: "x".repeat(6_000) } } }));
     const { ConsumedCapacity } = await db.send(
@@ -83,19 +84,19 @@ export const DYNAMODB_PROBES: Readonly<Record<DifferenceId<"DynamoDB">, (db: Dyn
     );
     return ConsumedCapacity?.CapacityUnits === 2;
   },
-  "empty-index-key": async (db) => {
+  "empty-index-key": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     const Item: Record<string, AttributeValue> = { pk: { S: "a" }, ik: { S: "" } };
     return isRefused(db.send(new PutItemCommand({ TableName, Item })));
   },
-  "time-to-live": async (db) => {
+  "time-to-live": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     const TimeToLiveSpecification = { AttributeName: "expiresAt", Enabled: true };
     if (await isRefused(db.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification })))) return false;
     const { TimeToLiveDescription: found } = await db.send(new DescribeTimeToLiveCommand({ TableName }));
     return found?.TimeToLiveStatus === "ENABLED" || found?.TimeToLiveStatus === "ENABLING";
   },
-  "point-in-time-recovery": async (db) => {
+  "point-in-time-recovery": async ({ dynamodb: db }) => {
     const TableName = await makeTable(db);
     const PointInTimeRecoverySpecification = { PointInTimeRecoveryEnabled: true };
     return !(await isRefused(

@@ -9,6 +9,7 @@ import {
   PutPublicAccessBlockCommand,
 } from "@aws-sdk/client-s3";
 import type { DifferenceId } from "./backend-differences.ts";
+import type { DifferenceProbe } from "./difference-site.ts";
 import { isRefused, probeName } from "./difference-site.ts";
 
 const MIB = 1_048_576;
@@ -16,38 +17,38 @@ const READ_MAX_MS = 3_000;
 const Key = "d30/probe/hash";
 
 /** Each resolves true if S3 is here as it is at AWS. */
-export const S3_PROBES: Readonly<Record<DifferenceId<"S3">, (s3: S3Client) => Promise<boolean>>> = {
-  "if-none-match": async (s3) => {
+export const S3_PROBES: Readonly<Record<DifferenceId<"S3">, DifferenceProbe>> = {
+  "if-none-match": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
     await isRefused(s3.send(new PutObjectCommand({ Bucket, Key, Body: "second", IfNoneMatch: "*" })));
     return (await read(s3, Bucket)) === "first";
   },
-  "if-match": async (s3) => {
+  "if-match": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
     await isRefused(s3.send(new PutObjectCommand({ Bucket, Key, Body: "second", IfMatch: '"another"' })));
     return (await read(s3, Bucket)) === "first";
   },
-  "delete-if-match": async (s3) => {
+  "delete-if-match": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
     const ETag = `"${createHash("md5").update("first").digest("hex")}"`;
     if (await isRefused(s3.send(new DeleteObjectCommand({ Bucket, Key, IfMatch: ETag })))) return false;
     return isRefused(s3.send(new GetObjectCommand({ Bucket, Key })));
   },
-  "large-body": async (s3) => {
+  "large-body": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
     return !(await isRefused(s3.send(new PutObjectCommand({ Bucket, Key, Body: Buffer.alloc(12 * MIB) }))));
   },
-  "wrong-checksum": async (s3) => {
+  "wrong-checksum": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
     return isRefused(s3.send(wrongPut(Bucket)));
   },
-  "wrong-checksum-damages": async (s3) => {
+  "wrong-checksum-damages": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
     // Whoever takes what was damaged on its way is another row's business.
     if (!(await isRefused(s3.send(wrongPut(Bucket))))) return true;
     return (await read(s3, Bucket).catch(() => "it cannot be read")) === "first";
   },
-  "public-access-block": async (s3) => {
+  "public-access-block": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
     const PublicAccessBlockConfiguration = { BlockPublicAcls: true, BlockPublicPolicy: true };
     if (await isRefused(s3.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration }))))

@@ -11,9 +11,12 @@ import {
   StartMessageMoveTaskCommand,
 } from "@aws-sdk/client-sqs";
 import type { DifferenceId } from "./backend-differences.ts";
-import { isRefused, probeName } from "./difference-site.ts";
+import type { DifferenceProbe } from "./difference-site.ts";
+import { isRefused, probeName, within } from "./difference-site.ts";
 
 const HALF_DAY_S = 43_200;
+/** SQS takes no shorter one. */
+const RETENTION_MIN_S = 60;
 const PATIENCE_MS = 8_000;
 
 interface ProbeQueue {
@@ -22,21 +25,21 @@ interface ProbeQueue {
 }
 
 /** Each resolves true if SQS is here as it is at AWS. */
-export const SQS_PROBES: Readonly<Record<DifferenceId<"SQS">, (sqs: SQSClient) => Promise<boolean>>> = {
-  "stale-receipt-deletes": async (sqs) => {
+export const SQS_PROBES: Readonly<Record<DifferenceId<"SQS">, DifferenceProbe>> = {
+  "stale-receipt-deletes": async ({ sqs }) => {
     const { queue, receipt } = await staleReceipt(sqs);
     await isRefused(sqs.send(new DeleteMessageCommand({ QueueUrl: queue.url, ReceiptHandle: receipt })));
     return (await receive(sqs, queue)) !== undefined;
   },
-  "stale-receipt-refused": async (sqs) => {
+  "stale-receipt-refused": async ({ sqs }) => {
     const { queue, receipt } = await staleReceipt(sqs);
     return !(await isRefused(sqs.send(new DeleteMessageCommand({ QueueUrl: queue.url, ReceiptHandle: receipt }))));
   },
-  "long-delay": async (sqs) => {
+  "long-delay": async ({ sqs }) => {
     const { url } = await makeQueue(sqs);
     return isRefused(sqs.send(new SendMessageCommand({ QueueUrl: url, MessageBody: "x", DelaySeconds: 901 })));
   },
-  "long-visibility": async (sqs) => {
+  "long-visibility": async ({ sqs }) => {
     const queue = await makeQueue(sqs);
     await sqs.send(new SendMessageCommand({ QueueUrl: queue.url, MessageBody: "x" }));
     const { ReceiptHandle } = await mustReceive(sqs, queue);
@@ -46,43 +49,38 @@ export const SQS_PROBES: Readonly<Record<DifferenceId<"SQS">, (sqs: SQSClient) =
       ),
     );
   },
-  "control-characters": async (sqs) => {
-    const { url } = await makeQueue(sqs);
-    return isRefused(sqs.send(new SendMessageCommand({ QueueUrl: url, MessageBody: "a\u0001b" })));
-  },
-  "astral-characters": async (sqs) => {
+  "astral-characters": async ({ sqs }) => {
     const { url } = await makeQueue(sqs);
     return !(await isRefused(sqs.send(new SendMessageCommand({ QueueUrl: url, MessageBody: "😀" }))));
   },
-  "refused-with-neighbours": async (sqs) => {
+  "noncharacter-in-a-batch": async ({ sqs }) => {
     const { url } = await makeQueue(sqs);
-    const entries = ["fine", "a\u0001b"].map((MessageBody, place) => ({ Id: `entry${place}`, MessageBody }));
-    return !(await isRefused(sqs.send(new SendMessageBatchCommand({ QueueUrl: url, Entries: entries }))));
+    const entries = ["fine", "a\uffffb"].map((MessageBody, place) => ({ Id: `entry${place}`, MessageBody }));
+    const command = new SendMessageBatchCommand({ QueueUrl: url, Entries: entries });
+    if (await isRefused(sqs.send(command))) return false;
+    const { Successful = [], Failed = [] } = await sqs.send(command);
+    return Successful[0]?.Id === "entry0" && Failed[0]?.Id === "entry1";
   },
-  retention: async (sqs) => {
-    // AWS refuses less than a minute. Whoever takes a second has to keep to it.
-    const attributes = { MessageRetentionPeriod: "1" };
-    const name = probeName();
-    if (await isRefused(sqs.send(new CreateQueueCommand({ QueueName: name, Attributes: attributes })))) return true;
-    const queue = await makeQueue(sqs, attributes);
+  retention: async ({ sqs, pass }) => {
+    const queue = await makeQueue(sqs, { MessageRetentionPeriod: String(RETENTION_MIN_S) });
     await sqs.send(new SendMessageCommand({ QueueUrl: queue.url, MessageBody: "x" }));
-    await passSeconds(2);
+    await pass((RETENTION_MIN_S + 1) * 1_000);
     return (await receive(sqs, queue, 1_000)) === undefined;
   },
-  "message-move": async (sqs) => {
+  "message-move": async ({ sqs }) => {
     const { dlq } = await makeLane(sqs);
     return !(await isRefused(sqs.send(new StartMessageMoveTaskCommand({ SourceArn: dlq.arn }))));
   },
-  "sources-of-a-dlq": async (sqs) => {
+  "sources-of-a-dlq": async ({ sqs }) => {
     const { dlq } = await makeLane(sqs);
     return !(await isRefused(sqs.send(new ListDeadLetterSourceQueuesCommand({ QueueUrl: dlq.url }))));
   },
-  "group-id": async (sqs) => {
+  "group-id": async ({ sqs }) => {
     const queue = await makeQueue(sqs);
     await sqs.send(new SendMessageCommand({ QueueUrl: queue.url, MessageBody: "x", MessageGroupId: "tenant" }));
     return (await mustReceive(sqs, queue)).Attributes?.MessageGroupId === "tenant";
   },
-  "unasked-attributes": async (sqs) => {
+  "unasked-attributes": async ({ sqs }) => {
     const queue = await makeQueue(sqs);
     await sqs.send(
       new SendMessageCommand({
@@ -94,8 +92,8 @@ export const SQS_PROBES: Readonly<Record<DifferenceId<"SQS">, (sqs: SQSClient) =
     const { Messages } = await sqs.send(new ReceiveMessageCommand({ QueueUrl: queue.url, WaitTimeSeconds: 5 }));
     return Messages?.[0]?.MessageAttributes === undefined && Messages?.[0]?.Attributes === undefined;
   },
-  "message-size": async (sqs) => (await attribute(sqs, await makeQueue(sqs), "MaximumMessageSize")) === "1048576",
-  "eleven-attributes": async (sqs) => {
+  "message-size": async ({ sqs }) => (await attribute(sqs, await makeQueue(sqs), "MaximumMessageSize")) === "1048576",
+  "eleven-attributes": async ({ sqs }) => {
     const { url } = await makeQueue(sqs);
     const attributes = Array.from({ length: 11 }, (_, place) => [
       `a${place}`,
@@ -107,19 +105,19 @@ export const SQS_PROBES: Readonly<Record<DifferenceId<"SQS">, (sqs: SQSClient) =
       ),
     );
   },
-  "url-host": async (sqs) => {
+  "url-host": async ({ sqs }) => {
     const { url } = await makeQueue(sqs);
     const endpoint = await sqs.config.endpoint?.();
     return new URL(url).host === `${endpoint?.hostname}:${endpoint?.port}`;
   },
-  "redrive-allow-policy": async (sqs) => {
+  "redrive-allow-policy": async ({ sqs }) => {
     const RedriveAllowPolicy = JSON.stringify({ redrivePermission: "denyAll" });
     const create = new CreateQueueCommand({ QueueName: probeName(), Attributes: { RedriveAllowPolicy } });
     if (await isRefused(sqs.send(create))) return false;
     const queue = await makeQueue(sqs, { RedriveAllowPolicy });
     return (await attribute(sqs, queue, "RedriveAllowPolicy"))?.includes("denyAll") === true;
   },
-  "counts-after-visibility": async (sqs) => {
+  "counts-after-visibility": async ({ sqs }) => {
     const queue = await makeQueue(sqs);
     await sqs.send(new SendMessageCommand({ QueueUrl: queue.url, MessageBody: "x" }));
     await mustReceive(sqs, queue, 1);
@@ -191,19 +189,4 @@ async function mustReceive(sqs: SQSClient, queue: ProbeQueue, visibilityS: numbe
   const message = await receive(sqs, queue, PATIENCE_MS, visibilityS);
   if (message === undefined) throw new Error("the message does not come");
   return message;
-}
-
-/** Asks again until it is so, or until the time is over. */
-async function within(ms: number, ask: () => Promise<boolean>): Promise<boolean> {
-  const end = Date.now() + ms;
-  for (;;) {
-    if (await ask()) return true;
-    if (Date.now() > end) return false;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
-
-function passSeconds(seconds: number): Promise<unknown> {
-  const end = Date.now() + seconds * 1_000;
-  return within(seconds * 1_000 + 1_000, () => Promise.resolve(Date.now() >= end));
 }

@@ -4,8 +4,8 @@ import { connect } from "../../lib/connect.ts";
 import { startEmbeddedStack } from "../../lib/local/embedded-stack.ts";
 import { provision } from "../../lib/provision.ts";
 import type { Endpoints, TopologySpec } from "../../lib/task/topology.ts";
-import type { BackendGaps, ContractBackend } from "./contract-backends.ts";
-import { AS_AWS } from "./contract-backends.ts";
+import type { ContractBackend } from "./contract-backends.ts";
+import { gapsOf } from "./contract-backends.ts";
 import type { ContractStack } from "./contract-stack.ts";
 import { contractStack } from "./contract-stack.ts";
 
@@ -30,20 +30,15 @@ async function openOn(
 let opened = 0;
 
 /** A backend in which one emulator has all three services. */
-function whole(name: EmulatorName, gaps: Partial<BackendGaps>): ContractBackend {
-  return {
-    name,
-    gaps: { ...AS_AWS, ...gaps },
-    clock: "real",
-    open: (spec) => openOn(endpointOf(name), spec),
-  };
+function whole(name: EmulatorName): ContractBackend {
+  return { name, gaps: gapsOf(name), clock: "real", open: (spec) => openOn(endpointOf(name), spec) };
 }
 
 /** A backend in which an emulator has one service, and the embedded stack has the others. */
-function partly(name: EmulatorName, service: "sqs" | "dynamodb", gaps: Partial<BackendGaps>): ContractBackend {
+function partly(name: EmulatorName, service: "sqs" | "dynamodb"): ContractBackend {
   return {
     name,
-    gaps: { ...AS_AWS, ...gaps },
+    gaps: gapsOf(name),
     clock: "real",
     open: async (spec) => {
       const { endpoints, close } = await startEmbeddedStack();
@@ -53,25 +48,13 @@ function partly(name: EmulatorName, service: "sqs" | "dynamodb", gaps: Partial<B
 }
 
 /** LocalStack, all three services. */
-export const LOCALSTACK: ContractBackend = whole("localstack", {
-  staleDelete: "removes",
-  acceptsLongDelay: true,
-  acceptsLongVisibility: true,
-});
+export const LOCALSTACK: ContractBackend = whole("localstack");
 
 /** MiniStack, all three services. */
-export const MINISTACK: ContractBackend = whole("ministack", {
-  acceptsLongDelay: true,
-  acceptsLongVisibility: true,
-  acceptsAnyCharacter: true,
-});
+export const MINISTACK: ContractBackend = whole("ministack");
 
 /** DynamoDB Local, for the ledger. */
-export const DYNAMODB_LOCAL: ContractBackend = partly("dynamodb-local", "dynamodb", {});
+export const DYNAMODB_LOCAL: ContractBackend = partly("dynamodb-local", "dynamodb");
 
 /** ElasticMQ, for the queue. */
-export const ELASTICMQ: ContractBackend = partly("elasticmq", "sqs", {
-  acceptsLongVisibility: true,
-  // It refuses the whole batch for one such character; no envelope holds one.
-  acceptsAnyCharacter: true,
-});
+export const ELASTICMQ: ContractBackend = partly("elasticmq", "sqs");

@@ -1,59 +1,24 @@
-import { SQSClient, StartMessageMoveTaskCommand, GetQueueAttributesCommand } from "@aws-sdk/client-sqs";
+import { GetQueueAttributesCommand, StartMessageMoveTaskCommand } from "@aws-sdk/client-sqs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { z } from "zod";
+import { makeClients } from "../../lib/aws/clients.ts";
+import { connect } from "../../lib/connect.ts";
 import type { TasklaneClient, Topology, WorkerEnd } from "../../lib/index.ts";
-import { createClient, createWorker, defineRateLimit, defineTask, provision, TerminalError } from "../../lib/index.ts";
+import { createClient, createScheduler, createWorker, provision } from "../../lib/index.ts";
+import type { Backend } from "../../lib/ports/backend.ts";
+import { LANES } from "../../lib/task/lane.ts";
 import type { Endpoints } from "../../lib/task/topology.ts";
 import { testWhere } from "./contract-backends.ts";
+import { add, drowsy, echo, endless, flowHandlers, hopeless, long, paced, parent, shaky } from "./flow-tasks.ts";
+import type { Starts } from "./flow-tasks.ts";
+import { noise } from "./payload-texts.ts";
 
 const WAIT = { timeout: "60s" } as const;
+const POLL = { timeout: 40_000, interval: 250 } as const;
+const LEASE_MS = 2_000;
+const MANY = 120;
+const DLQ = { lane: "normal", dead: true } as const;
 
-const add = defineTask({
-  name: "add",
-  input: z.object({ a: z.int(), b: z.int() }),
-  output: z.int(),
-  idempotencyKey: ({ a, b }) => `${a}+${b}`,
-});
-const shaky = defineTask({
-  name: "shaky",
-  input: z.object({ failures: z.int() }),
-  output: z.int(),
-  backoff: { initial: "1s", factor: 1, max: "1s" },
-});
-const hopeless = defineTask({ name: "hopeless", input: z.object({ mended: z.boolean() }), output: z.string() });
-const echo = defineTask({
-  name: "echo",
-  input: z.object({ text: z.string() }),
-  output: z.object({ text: z.string() }),
-});
-const parent = defineTask({ name: "parent", input: z.object({ n: z.int() }), output: z.string() });
-const paced = defineTask({
-  name: "paced",
-  input: z.object({ n: z.int() }),
-  output: z.int(),
-  rateLimit: defineRateLimit({ name: "paced", limit: 5, burst: 1 }),
-});
-
-const starts: number[] = [];
-const handlers = [
-  add.handle(({ a, b }) => a + b),
-  shaky.handle(({ failures }, ctx) => {
-    if (ctx.attempt <= failures) throw new Error("not yet");
-    return ctx.attempt;
-  }),
-  hopeless.handle(({ mended }) => {
-    if (!mended) throw new TerminalError("of no use");
-    return "mended";
-  }),
-  echo.handle(({ text }) => ({ text })),
-  parent.handle(async ({ n }, ctx) => (await ctx.enqueue(add, { a: n, b: 1 })).id),
-  paced.handle(({ n }) => {
-    starts.push(performance.now());
-    return n;
-  }),
-];
-
-/** A place where the real client and a real worker can run. */
+/** A place where the real client and real workers can run. */
 export interface FlowSite {
   readonly name: string;
   /** `undefined` is AWS. */
@@ -64,125 +29,189 @@ export interface FlowSite {
   readonly remove?: ((topology: Topology) => Promise<void>) | undefined;
 }
 
-/** The real client and a real worker, from enqueue to result, on a service from outside this process. */
+/** The path of a task from end to end, by the real client, two real workers and the real scheduler. */
 export function describeFlows({ name, endpoint, movesMessages, remove }: FlowSite): void {
   describe(`flows on ${name}`, () => {
+    const starts: Starts = new Map();
+    const stop = new AbortController();
     let topology: Topology;
     let client: TasklaneClient;
-    let running: Promise<WorkerEnd>;
-    const stop = new AbortController();
+    let backend: Backend;
+    let running: Promise<WorkerEnd>[];
 
     beforeAll(async () => {
-      const spec = { queue: `flows-${Date.now().toString(36)}`, lanes: ["high", "normal"] as const };
-      topology = await provision(spec, { endpoint: endpoint() });
+      topology = await provision({ queue: `flows-${Date.now().toString(36)}` }, { endpoint: endpoint() });
       client = createClient({ topology });
-      running = createWorker({ handlers, topology, log: () => undefined }).run({ signal: stop.signal });
+      ({ backend } = await connect(topology, undefined));
+      const handlers = flowHandlers(starts);
+      const options = { topology, handlers, lease: `${LEASE_MS}ms`, scheduler: false, log: () => undefined } as const;
+      running = [1, 2].map(() => createWorker(options).run({ signal: stop.signal }));
     });
     afterAll(async () => {
       stop.abort();
-      await running;
+      await Promise.all(running);
       await client.close();
+      backend.close();
       await remove?.(topology);
     });
 
-    test("a task runs, and its key is taken afterwards", async () => {
-      const task = await client.enqueue(add, { a: 1, b: 2 }, { lane: "high" });
+    /** The body of the one dead letter, which stays where it is. */
+    async function lookAtLetter(): Promise<string> {
+      let body: string | undefined;
+      const look = async (): Promise<string | undefined> => {
+        const [message] = await backend.queue.receive(DLQ, { max: 1, waitMs: 0, visibilityMs: 0 });
+        return (body = message?.body);
+      };
+      await expect.poll(look, POLL).toBeDefined();
+      return body ?? "";
+    }
+
+    const stateOf = (id: string) => async (): Promise<string> => (await client.task(hopeless, id).get()).state;
+
+    test("a task runs once, and its key is taken afterwards", async () => {
+      const task = await client.enqueue(add, { a: 1, b: 2 }, { meta: { by: "a test" } });
       expect(await task.result(WAIT)).toBe(3);
-      expect(await client.enqueue(add, { a: 1, b: 2 })).toMatchObject({ id: task.id, duplicate: true });
+      expect(await task.get()).toMatchObject({ state: "succeeded", attempts: 1, failures: 0, meta: { by: "a test" } });
+      const again = await client.enqueue(add, { a: 1, b: 2 });
+      expect(again).toMatchObject({ id: task.id, duplicate: true });
+      expect(await again.result(WAIT)).toBe(3);
+      await expect(client.enqueue(add, { a: 1, b: 2, note: "another" })).rejects.toMatchObject({
+        code: "IDEMPOTENCY_CONFLICT",
+      });
+      expect(starts.get(task.id)).toHaveLength(1);
     });
 
-    test("fifty at once all run", async () => {
-      const tasks = await client.enqueueMany(
-        add,
-        Array.from({ length: 50 }, (_, n) => ({ input: { a: 100, b: n } })),
-      );
-      expect(await Promise.all(tasks.map((task) => task.result(WAIT)))).toEqual(tasks.map((_, n) => 100 + n));
+    test(`${MANY} tasks over four lanes and two workers are each started once, and none is lost`, async () => {
+      const entries = Array.from({ length: MANY }, (_, n) => ({
+        input: { a: 1_000, b: n },
+        options: { lane: LANES[n % LANES.length] },
+      }));
+      const tasks = await client.enqueueMany(add, entries);
+      expect(await Promise.all(tasks.map((task) => task.result(WAIT)))).toEqual(entries.map((_, n) => 1_000 + n));
+      const details = await Promise.all(tasks.map((task) => task.get()));
+      expect(details.filter(({ state, attempts }) => state !== "succeeded" || attempts !== 1)).toEqual([]);
+      expect(tasks.filter(({ id }) => starts.get(id)?.length !== 1)).toEqual([]);
     });
 
-    test("a failure is tried again after its backoff", async () => {
+    test("a failure is tried again after its backoff, and the history tells of it", async () => {
       const task = await client.enqueue(shaky, { failures: 2 });
-      expect(await task.result(WAIT)).toBe(3);
-      expect(await client.task(shaky, task.id).get()).toMatchObject({ attempts: 3, failures: 2 });
+      expect(await task.result(WAIT)).toEqual({ attempt: 3 });
+      const history = [1, 2].map((attempt) => ({
+        attempt,
+        outcome: "retry",
+        message: `Error: attempt ${attempt} fails`,
+      }));
+      expect(await task.get()).toMatchObject({ attempts: 3, failures: 2, history });
+    });
+
+    test("a snooze is no failure", async () => {
+      const task = await client.enqueue(drowsy, { snoozes: 1 });
+      expect(await task.result(WAIT)).toEqual({ attempt: 2 });
+      expect(await task.get()).toMatchObject({ attempts: 2, failures: 0, snoozes: 1 });
     });
 
     test("a delayed task does not start before its time", async () => {
       const began = Date.now();
       const task = await client.enqueue(add, { a: 5, b: 5 }, { delay: "3s" });
-      await task.result(WAIT);
-      expect(Date.now() - began).toBeGreaterThanOrEqual(2_900);
+      expect(await task.result(WAIT)).toBe(10);
+      expect((starts.get(task.id)?.[0] ?? 0) - began).toBeGreaterThanOrEqual(2_990);
     });
 
-    test("a queued task that is cancelled never starts", async () => {
-      const task = await client.enqueue(add, { a: 6, b: 6 }, { delay: "10m" });
-      await task.cancel("not needed");
-      expect(await client.task(add, task.id).get()).toMatchObject({ state: "cancelled", attempts: 0 });
+    test("a queued task that is cancelled never starts, and a running one is told to stop", async () => {
+      const queued = await client.enqueue(add, { a: 6, b: 6 }, { delay: "10m" });
+      expect(await queued.cancel("not needed")).toBe("cancelled");
+      expect(await queued.get()).toMatchObject({ state: "cancelled", attempts: 0 });
+      const task = await client.enqueue(endless, {});
+      await expect.poll(() => starts.get(task.id)?.length, POLL).toBe(1);
+      expect(await task.cancel("enough")).toBe("running");
+      await expect(task.result(WAIT)).rejects.toMatchObject({ code: "TASK_CANCELLED" });
+    });
+
+    test("a task outlives its lease, since its worker renews it", async () => {
+      const task = await client.enqueue(long, { ms: 3 * LEASE_MS });
+      expect(await task.result(WAIT)).toEqual({ attempt: 1 });
+      expect(starts.get(task.id)).toHaveLength(1);
     });
 
     test.each([
       ["a side item", 4_000],
       ["S3", 300_000],
     ])("a payload and a result that lie in %s come back whole", async (_, size) => {
-      const text = "Grüße, 🎂 ".repeat(size / 10);
+      const text = `Grüße, 🎂 ${noise(size, size)}`;
       const task = await client.enqueue(echo, { text });
       expect(await task.result(WAIT)).toEqual({ text });
     });
 
-    test("a child is made once by its parent", async () => {
+    test("a child is made by its parent", async () => {
       const task = await client.enqueue(parent, { n: 40 });
       expect(await client.task(add, await task.result(WAIT)).result(WAIT)).toBe(41);
     });
 
     test("F28 a rate limit holds for starts", async () => {
-      const tasks = await client.enqueueMany(
-        paced,
-        Array.from({ length: 11 }, (_, n) => ({ input: { n } })),
-      );
+      const entries = Array.from({ length: 11 }, (_, n) => ({ input: { n } }));
+      const tasks = await client.enqueueMany(paced, entries);
       await Promise.all(tasks.map((task) => task.result(WAIT)));
+      const times = tasks.flatMap(({ id }) => starts.get(id) ?? []);
+      expect(times).toHaveLength(11);
       // Ten of eleven wait 200 ms each after the one that the burst lets go.
-      expect(Math.max(...starts) - Math.min(...starts)).toBeGreaterThanOrEqual(1_900);
+      expect(Math.max(...times) - Math.min(...times)).toBeGreaterThanOrEqual(1_900);
     });
 
-    test("a dead task gets another life with a mended input", async () => {
-      const task = await client.enqueue(hopeless, { mended: false });
+    test("a dead task has a copy in the dead letter queue, gets another life, and its copy is cleared away", async () => {
+      const task = await client.enqueue(hopeless, { mended: false, text: noise(100_000) });
       await expect(task.result(WAIT)).rejects.toMatchObject({ code: "TASK_DEAD" });
-      await client.task(hopeless, task.id).redrive({ input: { mended: true } });
+      expect(await task.get()).toMatchObject({ state: "dead", epoch: 1, attempts: 1, reason: "TERMINAL" });
+      const dead: string[] = [];
+      for await (const { id } of client.list({ state: "dead", task: "hopeless" })) dead.push(id);
+      expect(dead).toEqual([task.id]);
+      await expect.poll(() => backend.queue.depth(DLQ), POLL).toMatchObject({ visible: 1 });
+      await task.redrive({ input: { mended: true } });
       expect(await task.result(WAIT)).toBe("mended");
+      expect(await task.get()).toMatchObject({ state: "succeeded", epoch: 2, attempts: 2 });
+      const scheduler = createScheduler({ topology });
+      await scheduler.run();
+      await scheduler.close();
+      await expect.poll(() => backend.queue.depth(DLQ), POLL).toMatchObject({ visible: 0, inFlight: 0 });
     });
 
     testWhere(movesMessages)("F34 SQS's own redrive of a dead letter is a redrive, once", async () => {
       const task = await client.enqueue(hopeless, { mended: false });
-      await expect(task.result(WAIT)).rejects.toMatchObject({ code: "TASK_DEAD" });
-      const { attempts } = await client.task(hopeless, task.id).get();
-      const sqs = new SQSClient(siteOptions(topology));
-      const [from, to] = await Promise.all([
-        arnOf(sqs, topology.lanes.normal?.dlq ?? ""),
-        arnOf(sqs, topology.lanes.normal?.url ?? ""),
-      ]);
+      await expect.poll(stateOf(task.id), POLL).toBe("dead");
+      const letter = await lookAtLetter();
+      const { sqs, close } = makeClients(topology);
+      const [SourceArn, DestinationArn] = await Promise.all(
+        [topology.lanes.normal?.dlq, topology.lanes.normal?.url].map(async (QueueUrl) => {
+          const command = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["QueueArn"] });
+          return (await sqs.send(command)).Attributes?.["QueueArn"];
+        }),
+      );
       // The copy is one of ours, sent by us: without a destination SQS would not know where it came from.
-      await sqs.send(new StartMessageMoveTaskCommand({ SourceArn: from, DestinationArn: to }));
-      const end = Date.now() + 40_000;
-      let again = await client.task(hopeless, task.id).get();
-      while ((again.attempts <= attempts || again.state !== "dead") && Date.now() < end) {
-        await new Promise((resolve) => setTimeout(resolve, 200));
-        again = await client.task(hopeless, task.id).get();
-      }
-      expect(again).toMatchObject({ state: "dead", attempts: attempts + 1 });
+      await sqs.send(new StartMessageMoveTaskCommand({ SourceArn, DestinationArn }));
+      close();
+      await expect.poll(() => starts.get(task.id)?.length, POLL).toBe(2);
+      await expect.poll(stateOf(task.id), POLL).toBe("dead");
+      expect(await task.get()).toMatchObject({ epoch: 2, attempts: 2 });
+      // The same copy once more asks for an epoch that is over.
+      await backend.queue.send({ lane: "normal" }, [{ body: letter }]);
+      await expect
+        .poll(() => backend.queue.depth({ lane: "normal" }), POLL)
+        .toEqual({
+          visible: 0,
+          delayed: 1,
+          inFlight: 0,
+        });
+      expect(await task.get()).toMatchObject({ state: "dead", epoch: 2, attempts: 2 });
+    });
+
+    test("every lane is empty in the end, but for what was cancelled before its time", async () => {
+      for (const lane of LANES)
+        await expect
+          .poll(() => backend.queue.depth({ lane }), POLL)
+          .toEqual({
+            visible: 0,
+            delayed: lane === "normal" ? 1 : 0,
+            inFlight: 0,
+          });
     });
   });
-}
-
-function siteOptions({ endpoint }: Topology): { endpoint?: string; region?: string } {
-  const url = typeof endpoint === "string" ? endpoint : endpoint?.sqs;
-  return url === undefined
-    ? {}
-    : Object.assign({
-        endpoint: url,
-        region: "us-east-1",
-        credentials: { accessKeyId: "test", secretAccessKey: "test" },
-      });
-}
-
-async function arnOf(sqs: SQSClient, url: string): Promise<string> {
-  const { Attributes } = await sqs.send(new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ["QueueArn"] }));
-  return Attributes?.QueueArn ?? "";
 }
