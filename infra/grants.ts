@@ -1,7 +1,7 @@
 import type { IGrantable } from "aws-cdk-lib/aws-iam";
 import { Grant } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";
-import { INDEXES } from "../lib/task/ledger-shape.ts";
+import type { LedgerIndex } from "../lib/task/ledger-shape.ts";
 import { taskPartition } from "../lib/task/record-codec.ts";
 import { acknowledgeObjectKeys, objectArns } from "./object-keys.ts";
 
@@ -20,7 +20,8 @@ interface Permissions {
   readonly queues?: readonly string[];
   readonly deadLetterQueues?: readonly string[];
   readonly table?: readonly string[];
-  readonly indexes?: readonly string[];
+  /** The indexes that may be queried. */
+  readonly indexes?: readonly LedgerIndex[];
   readonly objects?: readonly string[];
   readonly key?: readonly string[];
   /** Keeps the permissions on the table to items of tasks: no rate limit, no state of the scheduler. */
@@ -54,7 +55,7 @@ const READ: Permissions = {
   queues: ["sqs:GetQueueAttributes"],
   deadLetterQueues: ["sqs:GetQueueAttributes"],
   table: ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"],
-  indexes: ["dynamodb:Query"],
+  indexes: ["created", "dead"],
   objects: ["s3:GetObject"],
   key: ["kms:Decrypt"],
 };
@@ -71,16 +72,16 @@ const OPERATE: Permissions = {
     "sqs:ListMessageMoveTasks",
   ],
   table: ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem"],
-  indexes: ["dynamodb:Query"],
+  indexes: ["created", "dead"],
   objects: ["s3:GetObject", "s3:PutObject"],
   key: ["kms:Decrypt", "kms:GenerateDataKey"],
 };
 
 const SCHEDULE: Permissions = {
   queues: ["sqs:GetQueueAttributes", "sqs:SendMessage"],
-  deadLetterQueues: ["sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage"],
+  deadLetterQueues: ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage"],
   table: ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem"],
-  indexes: ["dynamodb:Query"],
+  indexes: ["created", "owed", "dead"],
   objects: ["s3:GetObject", "s3:PutObject"],
   key: ["kms:Decrypt", "kms:GenerateDataKey"],
 };
@@ -141,8 +142,8 @@ function grant(targets: GrantTargets, grantee: IGrantable, permissions: Permissi
     ...allow(permissions.deadLetterQueues, targets.deadLetterQueueArns),
     ...allow(permissions.table, [tableArn], permissions.tasksOnly === true ? TASKS_ONLY : undefined),
     ...allow(
-      permissions.indexes,
-      Object.keys(INDEXES).map((index) => `${tableArn}/index/${index}`),
+      ["dynamodb:Query"],
+      (permissions.indexes ?? []).map((index) => `${tableArn}/index/${index}`),
     ),
     ...allow(permissions.objects, objectArns(bucketArn)),
     ...(encryptionKey === undefined ? [] : [encryptionKey.grant(grantee, ...(permissions.key ?? []))]),
