@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, openSync, closeSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -38,22 +38,47 @@ export async function installOnce(name: string, install: (folder: string) => Pro
   }
 }
 
+/** The lock is a file with the number of the process that holds it, made whole: a link is there at once, or not at all. */
 async function takeLock(lock: string): Promise<void> {
+  const mine = `${lock}.${process.pid}-${++waiting}`;
+  writeFileSync(mine, String(process.pid));
   const end = Date.now() + INSTALL_MAX_MS;
-  for (;;) {
-    try {
-      const file = openSync(lock, "wx");
-      writeSync(file, String(process.pid));
-      closeSync(file);
-      return;
-    } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  try {
+    while (!link(mine, lock)) {
+      const holder = readHolder(lock);
+      if (holder !== undefined && !isAlive(holder)) removeStale(lock, mine);
+      if (Date.now() > end) throw new Error(`${lock} is held by process ${holder}: end it, or remove the file`);
+      await wait(200);
     }
-    const holder = readHolder(lock);
-    if (holder !== undefined && !isAlive(holder)) rmSync(lock, { force: true });
-    if (Date.now() > end) throw new Error(`${lock} is held by process ${holder}: end it, or remove the file`);
-    await wait(200);
+  } finally {
+    rmSync(mine, { force: true });
   }
+}
+
+let waiting = 0;
+
+function link(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Moves the lock away before it is removed: by then another may have removed it and taken one of its own, which goes back. */
+function removeStale(lock: string, mine: string): void {
+  const away = `${mine}.stale`;
+  try {
+    renameSync(lock, away);
+  } catch {
+    // Another was faster.
+    return;
+  }
+  const holder = readHolder(away);
+  if (holder !== undefined && isAlive(holder)) link(away, lock);
+  rmSync(away, { force: true });
 }
 
 function readHolder(lock: string): number | undefined {

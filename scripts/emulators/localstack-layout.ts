@@ -5,12 +5,15 @@ import { run } from "./install.ts";
 /** A line of a manifest has at most 72 bytes; a longer one goes on after a space. */
 const MANIFEST_LINE_MAX_BYTES = 70;
 
+/** Where LocalStack's packages are installed, from the folder of its installation. */
+export const PACKAGES_FOLDER = "packages";
+
 /**
  * Lays Java and DynamoDB Local out where LocalStack looks for them, so that it downloads nothing: it starts `DynamoDBLocal.jar` beside
  * its `DynamoDBLocal_lib`, and here that jar names our class, which keeps the server on 127.0.0.1.
  */
 export async function layOutForLocalstack(dynamodbLocal: string, folder: string): Promise<void> {
-  const packages = join(folder, "root/var/lib/localstack/lib");
+  const packages = join(folder, PACKAGES_FOLDER);
   const home = join(packages, "dynamodb-local/2");
   const libraries = join(home, "DynamoDBLocal_lib");
   mkdirSync(libraries, { recursive: true });

@@ -1,11 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { installDynamodbLocal } from "./dynamodb-local.ts";
 import type { Emulator, StartOptions } from "./index.ts";
 import { cacheFolder, installOnce, run } from "./install.ts";
-import { layOutForLocalstack } from "./localstack-layout.ts";
+import { layOutForLocalstack, PACKAGES_FOLDER } from "./localstack-layout.ts";
 import { freePort, startServer } from "./process.ts";
 import { LOCALSTACK_DEPENDENCIES_AS_OF, LOCALSTACK_IMAGE, VERSIONS } from "./versions.ts";
 
@@ -62,11 +62,12 @@ async function startContainer(port: number): Promise<Emulator> {
  */
 async function startOnHost(port: number): Promise<Emulator> {
   const dynamodbLocal = await installOnce(`dynamodb-local-${VERSIONS.dynamodbLocal}`, installDynamodbLocal);
-  const folder = await installOnce(`localstack-${VERSIONS.localstackHost}`, (target) =>
+  const folder = await installOnce(`localstack-host-${VERSIONS.localstackHost}`, (target) =>
     installOnHost(target, dynamodbLocal),
   );
   const endpoint = `http://127.0.0.1:${port}`;
   const log = join(folder, `localstack-${port}.log`);
+  const root = makeRoot(folder, port);
   const { stop } = await startServer({
     command: "venv/bin/python",
     args: ["-m", "localstack.runtime.main"],
@@ -80,7 +81,7 @@ async function startOnHost(port: number): Promise<Emulator> {
       LOCALSTACK_HOST: `127.0.0.1:${port}`,
       // Else queue URLs name hosts that only LocalStack's own DNS server knows.
       SQS_ENDPOINT_STRATEGY: "path",
-      FILESYSTEM_ROOT: join(folder, "root"),
+      FILESYSTEM_ROOT: root,
       XDG_CACHE_HOME: join(folder, "cache"),
       OVERRIDE_IN_DOCKER: "0",
       PERSISTENCE: "0",
@@ -96,7 +97,25 @@ async function startOnHost(port: number): Promise<Emulator> {
     },
     isReady: () => isHealthy(endpoint),
   });
-  return { name: "localstack", endpoint, version: VERSIONS.localstackHost, log, stop };
+  return {
+    name: "localstack",
+    endpoint,
+    version: VERSIONS.localstackHost,
+    log,
+    stop: async () => {
+      await stop();
+      rmSync(root, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Each server gets files of its own, since one that stops removes what it finds; what is installed they share. */
+function makeRoot(folder: string, port: number): string {
+  const root = join(folder, `root-${port}`);
+  rmSync(root, { recursive: true, force: true });
+  mkdirSync(join(root, "var/lib/localstack"), { recursive: true });
+  symlinkSync(join(folder, PACKAGES_FOLDER), join(root, "var/lib/localstack/lib"));
+  return root;
 }
 
 async function installOnHost(folder: string, dynamodbLocal: string): Promise<void> {

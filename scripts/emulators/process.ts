@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 
@@ -71,11 +71,38 @@ export function freePort(): Promise<number> {
 async function stop(child: ChildProcess): Promise<void> {
   const { pid } = child;
   if (pid === undefined) return;
+  // Some of them lead groups of their own, and would outlive a server that is killed.
+  const others = listDescendants(pid);
   signalGroup(pid, "SIGTERM");
   const end = Date.now() + STOP_MAX_MS;
   // The group lives on while functions that the server started do.
-  while (isGroupAlive(pid) && Date.now() < end) await wait(50);
-  signalGroup(pid, "SIGKILL");
+  while ((isGroupAlive(pid) || others.some(isGroupAlive)) && Date.now() < end) await wait(50);
+  for (const one of [pid, ...others]) signalGroup(one, "SIGKILL");
+}
+
+/** The processes below one, where the system tells: on Linux. */
+function listDescendants(root: number): number[] {
+  if (!existsSync("/proc/self/stat")) return [];
+  const children = new Map<number, number[]>();
+  for (const entry of readdirSync("/proc")) {
+    const parent = /^\d+$/.test(entry) ? readParent(entry) : undefined;
+    if (parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), Number(entry)]);
+  }
+  const found: number[] = [];
+  for (let todo = children.get(root) ?? []; todo.length > 0; todo = todo.flatMap((pid) => children.get(pid) ?? []))
+    found.push(...todo);
+  return found;
+}
+
+function readParent(pid: string): number | undefined {
+  try {
+    // After the name, which stands in parentheses and may hold anything, come the state and the parent.
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+  } catch {
+    // It has ended meanwhile.
+    return undefined;
+  }
 }
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
@@ -102,8 +129,13 @@ function endWithUs(): void {
   if (listening) return;
   listening = true;
   process.on("exit", () => {
-    for (const { pid } of running) if (pid !== undefined) signalGroup(pid, "SIGKILL");
+    for (const { pid } of running)
+      if (pid !== undefined) for (const one of [...listDescendants(pid), pid]) signalGroup(one, "SIGKILL");
   });
+  for (const signal of ["SIGTERM", "SIGHUP"] as const)
+    process.once(signal, () => {
+      void Promise.all([...running].map(stop)).then(() => process.kill(process.pid, signal));
+    });
 }
 
 function dropUndefined(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {

@@ -48,6 +48,7 @@ function runBeside(endpoint: string, program: string, given: readonly string[]):
     });
     // The child gets the signal too; we wait for its end.
     process.on("SIGINT", () => undefined);
+    process.once("SIGTERM", () => child.kill("SIGTERM"));
     child.on("error", reject);
     child.on("close", (status) => resolve(status ?? 1));
   });

@@ -10,7 +10,7 @@ import {
 } from "@aws-sdk/client-s3";
 import type { DifferenceId } from "./backend-differences.ts";
 import type { DifferenceProbe } from "./difference-site.ts";
-import { isRefused, probeName } from "./difference-site.ts";
+import { isRefused, probeName, statusOf } from "./difference-site.ts";
 
 const MIB = 1_048_576;
 const READ_MAX_MS = 3_000;
@@ -20,13 +20,13 @@ const Key = "d30/probe/hash";
 export const S3_PROBES: Readonly<Record<DifferenceId<"S3">, DifferenceProbe>> = {
   "if-none-match": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
-    await isRefused(s3.send(new PutObjectCommand({ Bucket, Key, Body: "second", IfNoneMatch: "*" })));
-    return (await read(s3, Bucket)) === "first";
+    const put = s3.send(new PutObjectCommand({ Bucket, Key, Body: "second", IfNoneMatch: "*" }));
+    return (await isPreconditionFailed(put)) && (await read(s3, Bucket)) === "first";
   },
   "if-match": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
-    await isRefused(s3.send(new PutObjectCommand({ Bucket, Key, Body: "second", IfMatch: '"another"' })));
-    return (await read(s3, Bucket)) === "first";
+    const put = s3.send(new PutObjectCommand({ Bucket, Key, Body: "second", IfMatch: '"another"' }));
+    return (await isPreconditionFailed(put)) && (await read(s3, Bucket)) === "first";
   },
   "delete-if-match": async ({ s3 }) => {
     const Bucket = await bucketWith(s3, "first");
@@ -61,6 +61,13 @@ export const S3_PROBES: Readonly<Record<DifferenceId<"S3">, DifferenceProbe>> = 
     }
   },
 };
+
+async function isPreconditionFailed(call: Promise<unknown>): Promise<boolean> {
+  return call.then(
+    () => false,
+    (error: unknown) => statusOf(error) === 412,
+  );
+}
 
 function wrongPut(Bucket: string): PutObjectCommand {
   const ChecksumSHA256 = createHash("sha256").update("other").digest("base64");

@@ -80,7 +80,8 @@ export async function isRefused(call: Promise<unknown>): Promise<boolean> {
   }
 }
 
-function statusOf(error: unknown): number | undefined {
+/** The status of the service's answer, if there was one. */
+export function statusOf(error: unknown): number | undefined {
   if (typeof error !== "object" || error === null || !("$metadata" in error)) return undefined;
   const { $metadata } = error;
   if (typeof $metadata !== "object" || $metadata === null || !("httpStatusCode" in $metadata)) return undefined;

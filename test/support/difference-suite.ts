@@ -27,7 +27,8 @@ const PROBES: Readonly<Record<DifferenceId, DifferenceProbe>> = {
 
 /** Runs every probe of a backend's services: each finds a difference exactly where the table has the backend. */
 export function describeDifferences(name: BackendName, open: () => Promise<ProbedBackend> | ProbedBackend): void {
-  describe(`the table of differences on ${name}`, () => {
+  // Where time cannot be moved, the others do not wait for the one that takes a minute.
+  describe(`the table of differences on ${name}`, { concurrent: name !== "embedded" }, () => {
     let backend: ProbedBackend;
     let site: DifferenceSite;
 

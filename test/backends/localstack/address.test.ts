@@ -1,0 +1,3 @@
+import { describeAddress } from "../../support/address-suite.ts";
+
+describeAddress("localstack");
