@@ -61,12 +61,19 @@ export function settleEndpoints(endpoint: string | Endpoints | undefined): Endpo
   return typeof endpoint === "string" ? { sqs: endpoint, dynamodb: endpoint, s3: endpoint } : endpoint;
 }
 
-/** Makes the three SDK clients for a topology, or takes those that are given. */
+/**
+ * Makes the three SDK clients for a topology, or takes those that are given. Where the topology names no endpoint the SDK follows
+ * `AWS_ENDPOINT_URL` by itself, as emulators set it in a function's environment.
+ */
 export function makeClients(target: Target, given: SdkClients = {}): AwsClients {
   const endpoints = settleEndpoints(target.endpoint);
   const sqs =
     given.sqs ??
-    new SQSClient(clientOptions(target, endpoints?.sqs, { timeoutMs: SQS_TIMEOUT_MS, attempts: SQS_ATTEMPTS }));
+    new SQSClient({
+      ...clientOptions(target, endpoints?.sqs, { timeoutMs: SQS_TIMEOUT_MS, attempts: SQS_ATTEMPTS }),
+      // Else the SDK prefers the host in a queue's URL, which an emulator may have made up for other callers than this one.
+      ...(namesEndpoint("SQS") ? { useQueueUrlAsEndpoint: false } : {}),
+    });
   const dynamodb =
     given.dynamodb ??
     new DynamoDBClient(
@@ -77,7 +84,7 @@ export function makeClients(target: Target, given: SdkClients = {}): AwsClients 
     new S3Client({
       ...clientOptions(target, endpoints?.s3, { timeoutMs: S3_TIMEOUT_MS, attempts: S3_ATTEMPTS }),
       // Emulators do not resolve a bucket's own host name.
-      forcePathStyle: endpoints !== undefined,
+      forcePathStyle: endpoints !== undefined || namesEndpoint("S3"),
       // The reader of a payload checks its hash itself: a damaged object ends the task, and must not look like an outage.
       responseChecksumValidation: "WHEN_REQUIRED",
     });
@@ -91,6 +98,11 @@ export function makeClients(target: Target, given: SdkClients = {}): AwsClients 
       if (given.s3 === undefined) s3.destroy();
     },
   };
+}
+
+/** Whether the environment sends a service's calls elsewhere than to AWS. */
+function namesEndpoint(service: "SQS" | "S3"): boolean {
+  return [process.env[`AWS_ENDPOINT_URL_${service}`], process.env["AWS_ENDPOINT_URL"]].some(Boolean);
 }
 
 /** What the three clients have in common, and the SDK gives no name of its own. */

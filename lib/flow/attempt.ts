@@ -40,6 +40,11 @@ export interface AttemptHost {
   readonly giveUp: AbortSignal;
   /** How long a handler may go on after an abort, in milliseconds. */
   readonly abortGraceMs: () => number;
+  /**
+   * How many milliseconds an attempt that starts now has, where its host could never give it its whole timeout: then it has timed out
+   * when they are over, and is not interrupted time and again. Default: all of its timeout.
+   */
+  readonly timeLimitMs?: ((handler: TaskHandler) => number | undefined) | undefined;
 }
 
 /** An attempt from its claim to its settlement. */
@@ -115,6 +120,7 @@ export class RunningAttempt {
       progress: (value: Json) => this.#progress.show(value),
       enqueue: this.#guarded(this.#host.enqueue(record)),
       abortGraceMs: this.#host.abortGraceMs,
+      timeLimitMs: this.#host.timeLimitMs?.(this.#handler),
     };
     const result = await this.#host.traced(record.traceparent, () => runHandler(services, attempt, input));
     if (result.abandoned) {

@@ -14,6 +14,7 @@ import { claimOrAsk, judgeClaim, messageIdsOf, standInOf } from "./claim.ts";
 import { sendDeadLetter } from "./dead-letter.ts";
 import type { LeaseTimes } from "./heartbeat.ts";
 import type { Disposal } from "./intake.ts";
+import { abortReason } from "./run.ts";
 import type { Services } from "./services.ts";
 import { sendWakeUps, wakeUpAgain } from "./wake.ts";
 
@@ -49,6 +50,7 @@ export class Launcher {
   readonly attempts: Set<RunningAttempt> = new Set();
   /** Consecutive claims that the ledger did not answer. */
   claimTroubles: number = 0;
+  #interruption: TasklaneError | undefined;
   readonly #host: LaunchHost;
   readonly #services: Services;
   readonly #admissions: Admissions;
@@ -79,6 +81,13 @@ export class Launcher {
       else this.#host.finish(candidate, this.#claimLater({ candidate, admission }));
     }
     if (now.length > 0) await this.#claimNow(now);
+  }
+
+  /** Interrupts what runs, and whatever a claim that is under way would start. Answers how many run. */
+  interrupt(): number {
+    this.#interruption = abortReason("SHUTDOWN", "the worker is stopping");
+    for (const { abort } of this.attempts) abort.abort(this.#interruption);
+    return this.attempts.size;
   }
 
   async #claimNow(admitted: readonly Admitted[]): Promise<void> {
@@ -173,6 +182,8 @@ export class Launcher {
       case "start": {
         const attempt = new RunningAttempt(this.#host.attempts, candidate.handler, candidate, verdict.record, window);
         this.attempts.add(attempt);
+        // Its claim was answered too late.
+        if (this.#interruption !== undefined) attempt.abort.abort(this.#interruption);
         const disposal = await attempt.run(solo).finally(() => this.attempts.delete(attempt));
         return this.#host.dispose(delivery, disposal);
       }

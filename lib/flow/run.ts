@@ -95,6 +95,8 @@ export interface Attempt {
   readonly enqueue: TaskContext["enqueue"];
   /** How long the handler may go on after an abort, in milliseconds, asked when that happens. */
   readonly abortGraceMs: () => number;
+  /** How much of its timeout the host has at most, in milliseconds. Default: all of it. */
+  readonly timeLimitMs?: number | undefined;
 }
 
 /** What running a handler came to. */
@@ -115,9 +117,12 @@ export function abortReason(code: "TIMEOUT" | "SHUTDOWN" | "CANCELLED" | "LEASE_
 export async function runHandler(services: Services, attempt: Attempt, input: unknown): Promise<RunResult> {
   const { handler, abort } = attempt;
   const { timeoutMs, name } = handler.definition;
-  const timeout = services.clock.timer(timeoutMs, () =>
-    abort.abort(abortReason("TIMEOUT", `task "${name}" ran longer than its timeout of ${formatDuration(timeoutMs)}`)),
-  );
+  const { timeLimitMs = timeoutMs } = attempt;
+  const timeout = services.clock.timer(Math.min(timeoutMs, timeLimitMs), () => {
+    const limited = timeLimitMs < timeoutMs ? `the ${timeLimitMs} ms that its host has for ` : "";
+    const what = `task "${name}" ran longer than ${limited}its timeout of ${formatDuration(timeoutMs)}`;
+    abort.abort(abortReason("TIMEOUT", what));
+  });
   const ignored = ignoredAbort(services.clock, abort.signal, attempt.abortGraceMs);
   try {
     const running = Promise.resolve().then(() => handler.run(input, contextOf(attempt)));

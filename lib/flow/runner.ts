@@ -5,7 +5,7 @@ import type { ReceivedMessage } from "../ports/queue.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import type { Lane } from "../task/lane.ts";
 import { LANES } from "../task/lane.ts";
-import { ABORT_GRACE_MS } from "../task/limits.ts";
+import { ABORT_GRACE_MS, RECEIVE_LIMIT } from "../task/limits.ts";
 import type { AttemptHost } from "./attempt.ts";
 import type { Candidate, Delivery } from "./claim.ts";
 import { groupByTask } from "./claim.ts";
@@ -16,7 +16,6 @@ import { disposeOther, sortMessage } from "./intake.ts";
 import type { Waiting } from "./launch.ts";
 import { Launcher } from "./launch.ts";
 import { Suspects } from "./suspects.ts";
-import { abortReason } from "./run.ts";
 import type { Services } from "./services.ts";
 
 /** Where a runner's messages go back to: a worker process's queue, or the report of a function. */
@@ -155,19 +154,17 @@ export class Runner {
   /**
    * Stops: what has not started is shown again at once, running handlers may go on, and are aborted towards the end of the
    * grace. Answers how many were interrupted.
+   *
+   * @param lastMs the last part of the grace, which is for handlers to see their signal, and for what they come to to be settled
    */
-  async stop(graceMs: number): Promise<number> {
+  async stop(graceMs: number, lastMs: number = Math.min(5_000, graceMs / 4)): Promise<number> {
     this.#stop.abort();
     this.#releaseWaiting();
     const done = this.idle();
     const { clock } = this.#services;
-    // The last part of the grace is for handlers to see their signal, and for what they come to to be settled.
-    const lastMs = Math.min(5_000, graceMs / 4);
     this.#abortGraceMs = lastMs / 2;
     await waitAtMost(clock, done, graceMs - lastMs);
-    const interrupted = this.#launcher.attempts.size;
-    for (const attempt of this.#launcher.attempts)
-      attempt.abort.abort(abortReason("SHUTDOWN", "the worker is stopping"));
+    const interrupted = this.#launcher.interrupt();
     await waitAtMost(clock, done, lastMs);
     this.#giveUp.abort();
     this.#heartbeat.stop();
@@ -197,7 +194,9 @@ export class Runner {
   async #sortAlone(deliveries: readonly Delivery[]): Promise<void> {
     for (const delivery of deliveries) {
       await Promise.all(this.#launching);
-      this.#sort([delivery]);
+      // Whoever stopped meanwhile waits for nothing that is sorted now.
+      if (this.#stop.signal.aborted) this.#releaseAll([delivery]);
+      else this.#sort([delivery]);
     }
   }
 
@@ -262,17 +261,25 @@ export class Runner {
   #thoseThatCanEnd(candidates: readonly Waiting[]): Waiting[] {
     const kept: Waiting[] = [];
     for (const candidate of candidates)
-      if (this.#options.canEnd?.(candidate.handler) === false)
-        this.#releaseAll([candidate.delivery, ...candidate.copies]);
+      if (this.#options.canEnd?.(candidate.handler) === false) this.#giveBack(candidate);
       else kept.push(candidate);
     return kept;
+  }
+
+  /** Shows again what has not started. What came often is sent anew: however often it finds no time, its receives are not used up. */
+  #giveBack(candidate: Waiting): void {
+    const { delivery, copies } = candidate;
+    if (delivery.message.receiveCount < RECEIVE_LIMIT / 2) return this.#releaseAll([delivery, ...copies]);
+    this.#track(this.#launcher.passOn(candidate, "busy"));
   }
 
   #startSolo(): void {
     const suspect = this.#suspects.next();
     if (suspect === undefined) return;
     const { candidate, record } = suspect;
-    if (this.#thoseThatCanEnd([candidate]).length === 0) return this.#pump();
+    // It would find no more time behind its next neighbours: it goes to where there are none.
+    if (this.#options.canEnd?.(candidate.handler) === false)
+      return this.#track(this.#launcher.passOn(candidate, "suspect"));
     this.#solo = true;
     const end = (): void => {
       this.#solo = false;
@@ -318,7 +325,7 @@ export class Runner {
     for (const timer of this.#prefetchTimers) timer.cancel();
     this.#prefetchTimers.clear();
     const suspects = this.#suspects.clear();
-    for (const { delivery, copies } of [...waiting, ...suspects]) this.#releaseAll([delivery, ...copies]);
+    for (const candidate of [...waiting, ...suspects]) this.#giveBack(candidate);
   }
 
   #releaseAll(deliveries: readonly Delivery[]): void {

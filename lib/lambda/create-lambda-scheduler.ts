@@ -1,21 +1,25 @@
 import { clockOf, resolveTopology } from "../connect.ts";
+import type { AttemptLogger } from "../flow/attempt-report.ts";
 import { gaugeMetrics } from "../flow/gauges.ts";
 import type { SchedulerOptions } from "../scheduler.ts";
 import { createScheduler } from "../scheduler.ts";
-import { jsonLogger, safeLogger } from "../worker-log.ts";
+import { jsonLogger, logEvents, safeLogger } from "../worker-log.ts";
 import { Deadline } from "./deadline.ts";
-import { gaugeLine } from "./emf.ts";
+import { gaugeLine, TaskMetrics } from "./emf.ts";
 import type { LambdaContext } from "./lambda-event.ts";
 
 /** How a scheduler function behaves. */
 export interface LambdaSchedulerOptions extends SchedulerOptions {
+  /** Takes log lines. Default: JSON lines on standard output. */
+  log?: AttemptLogger | undefined;
   /** Takes lines in CloudWatch's embedded metric format. Default: standard output, from where CloudWatch reads them. */
   writeMetrics?: ((line: string) => void) | undefined;
 }
 
 /**
  * Makes a function that looks after delayed, owed and lost tasks when it is called each minute. It stops before its deadline, and the
- * next minute's run goes on where it stopped. It writes the gauges of `docs/observability.md`, and one log line.
+ * next minute's run goes on where it stopped. It writes the gauges of `docs/observability.md`, the metrics of tasks that it found dead,
+ * and one log line.
  *
  * The construct of `tasklane/cdk` deploys it by itself. It rejects where a run fails, so that Lambda counts an error.
  */
@@ -24,21 +28,31 @@ export function createLambdaScheduler(
 ): (event: unknown, context?: LambdaContext) => Promise<void> {
   const { writeMetrics = (line): void => void process.stdout.write(`${line}\n`), onEvent, ...rest } = options;
   const clock = clockOf(options);
-  const log = safeLogger(jsonLogger(clock));
+  const log = safeLogger(options.log ?? jsonLogger(clock));
+  const tell = logEvents(log, new Map(), onEvent);
+  let metrics: TaskMetrics | undefined;
   let queue: string | undefined;
   const scheduler = createScheduler({
     ...rest,
     onEvent: (event) => {
+      metrics?.add(event);
       // The event comes even where a step of the run failed, which the report does not.
       if (event.type === "scheduler-ran" && event.gauges !== undefined && queue !== undefined)
         writeMetrics(gaugeLine(event.at, queue, gaugeMetrics(event.gauges)));
-      return onEvent?.(event);
+      return tell(event);
     },
   });
   return async (_event, context) => {
     const deadline = new Deadline(clock, context);
     queue ??= (options.backend?.topology ?? (await resolveTopology(options.topology, options.queue))).queue;
-    const { skipped, owed, resent, visited, buried } = await scheduler.run({ until: clock.now() + deadline.workMs });
-    log("info", "scheduler ran", { skipped, owed, resent, visited, buried });
+    metrics ??= new TaskMetrics(queue);
+    try {
+      const { skipped, owed, resent, visited, buried } = await scheduler.run(
+        deadline.isSet ? { until: clock.now() + deadline.workMs } : {},
+      );
+      log("info", "scheduler ran", { skipped, owed, resent, visited, buried });
+    } finally {
+      for (const line of metrics.take(clock.now())) writeMetrics(line);
+    }
   };
 }

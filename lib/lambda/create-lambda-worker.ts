@@ -17,6 +17,7 @@ import { indexHandlers, settleConcurrency, settleTimes } from "../worker-options
 import { Deadline } from "./deadline.ts";
 import { TaskMetrics } from "./emf.ts";
 import type { DecodeMessage } from "./foreign-messages.ts";
+import { lanesBySource } from "./event-lanes.ts";
 import type { Environment } from "./invocation.ts";
 import { runInvocation } from "./invocation.ts";
 import type { LambdaBatchReport, LambdaContext, LambdaSqsEvent } from "./lambda-event.ts";
@@ -32,7 +33,10 @@ export interface LambdaWorkerOptions extends ConnectOptions, HostTimes {
   queue?: string | undefined;
   /** Handlers at once in one invocation. Default 20, which is above the ten messages that an event has by default. */
   concurrency?: number | undefined;
-  /** Turns foreign bodies (S3 events, SNS notifications, raw JSON) into tasks. Default: what is no envelope of ours is dead at once. */
+  /**
+   * Turns foreign bodies (S3 events, SNS notifications, raw JSON) into tasks, which its own lanes then run. Default: what is no envelope of
+   * ours is dead at once, and what comes from a queue that is no lane's stays there.
+   */
   decode?: DecodeMessage | undefined;
   onEvent?: EventListener | undefined;
   /** Takes log lines. Default: JSON lines on standard output. */
@@ -79,6 +83,7 @@ export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
   const clock = clockOf(options);
   const log = safeLogger(options.log ?? jsonLogger(clock));
   let connecting: Promise<Environment> | undefined;
+  let functionMs = 0;
 
   /** Connects once for the life of the function's environment; what failed is tried anew by the next invocation. */
   const environment = (): Promise<Environment> => {
@@ -91,16 +96,23 @@ export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
     });
     return current;
   };
+  // Already now: while a function's environment is made it has more of a processor, and no task waits. No call is sent by it.
+  void environment().catch(() => undefined);
 
   return async (event, context) => {
     const ids = idsOf(event);
     const acknowledged = new Set<string>();
+    const requestId = context?.awsRequestId;
+    const invocationLog: AttemptLogger =
+      requestId === undefined ? log : (level, message, fields) => log(level, message, { ...fields, requestId });
     try {
       const deadline = new Deadline(clock, context);
-      checkTimeouts(handlers, deadline);
-      await runInvocation(await environment(), event, deadline, acknowledged);
+      // The longest time that any invocation had: one that had to start the function anew may have less.
+      functionMs = Math.max(functionMs, deadline.functionMs);
+      checkTimeouts(handlers, functionMs);
+      await runInvocation(await environment(), { event, deadline, log: invocationLog, acknowledged });
     } catch (error) {
-      log("error", "invocation failed", { error: describe(error) });
+      invocationLog("error", "invocation failed", describe(error));
     }
     return reportOf(ids, acknowledged);
   };
@@ -109,12 +121,13 @@ export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
 function makeEnvironment(
   connection: Connection,
   options: LambdaWorkerOptions,
-  settled: Pick<Environment, "handlers" | "times" | "concurrency" | "log">,
+  { log, ...settled }: Pick<Environment, "handlers" | "times" | "concurrency"> & { readonly log: AttemptLogger },
 ): Environment {
-  const metrics = new TaskMetrics(connection.backend.topology.queue);
+  const { topology } = connection.backend;
+  const metrics = new TaskMetrics(topology.queue, new Set(settled.handlers.keys()));
   const counters = new Counters(
     { ...connection, ledger: connection.backend.ledger },
-    logEvents(settled.log, settled.handlers, options.onEvent),
+    logEvents(log, settled.handlers, options.onEvent),
   );
   const services: Services = makeServices({
     ...connection,
@@ -130,9 +143,16 @@ function makeEnvironment(
     counters,
     producer: new Producer(services, { submitter: options.submitter, env: process.env }),
     decode: options.decode,
+    laneOf: lanesBySource(topology),
     worker: services.random.token(),
     writeMetrics: () => {
-      for (const line of metrics.take(services.clock.now())) writeMetrics(line);
+      for (const line of metrics.take(services.clock.now())) {
+        try {
+          writeMetrics(line);
+        } catch {
+          // Nobody's metrics may cost the rest of the invocation.
+        }
+      }
     },
   };
 }
@@ -142,20 +162,20 @@ function makeEnvironment(
  *
  * @throws TasklaneError `OPTION_INVALID`
  */
-function checkTimeouts(handlers: ReadonlyMap<string, TaskHandler>, { totalMs }: Deadline): void {
-  // An invocation that begins with no time left says nothing about the function.
-  if (totalMs < 1_000) return;
-  // Lambda gives its timeout in whole seconds, of which the start has used some milliseconds.
+function checkTimeouts(handlers: ReadonlyMap<string, TaskHandler>, functionMs: number): void {
+  // An invocation that begins with hardly any time left says nothing about the function.
+  if (functionMs <= 1_000) return;
   for (const [name, { definition }] of handlers)
-    if (definition.timeoutMs > Math.ceil(totalMs / 1_000) * 1_000)
+    if (definition.timeoutMs > functionMs)
       throw new TasklaneError("OPTION_INVALID", {
         what: `The timeout of task "${name}" is above that of the function, so it could never end here`,
         received: `${definition.timeoutMs} ms`,
-        expected: `at most ${Math.ceil(totalMs / 1_000)} s, the function's timeout`,
+        expected: `at most ${functionMs / 1_000} s, the function's timeout`,
         fix: "raise the function's timeout (and with it the queue's visibility), or lower the task's",
       });
 }
 
-function describe(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+function describe(error: unknown): { error: string; code?: string } {
+  if (TasklaneError.is(error)) return { error: error.message, code: error.code };
+  return { error: error instanceof Error ? `${error.name}: ${error.message}` : String(error) };
 }

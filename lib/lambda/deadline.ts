@@ -5,8 +5,10 @@ import type { LambdaContext } from "./lambda-event.ts";
 const RESERVE_RATIO = 0.1;
 const RESERVE_MIN_MS = 1_000;
 const RESERVE_MAX_MS = 5_000;
-/** An attempt that starts this soon had the whole of the invocation. */
-const FRESH_MS = 2_000;
+/** An attempt that starts this soon had the whole of the invocation. Of a short one it is a third. */
+const FRESH_MAX_MS = 2_000;
+/** A handler that has the time of a whole invocation times out this long before what has not ended is interrupted. */
+const TIME_OUT_FIRST_MS = 100;
 
 /** The time of one invocation. All in milliseconds, on the monotonic clock. */
 export class Deadline {
@@ -14,14 +16,23 @@ export class Deadline {
   readonly totalMs: number;
   /** How much of its end is kept for handing back. */
   readonly reserveMs: number;
+  /** Whether anything ends the invocation at all: a call by hand has no end. */
+  readonly isSet: boolean;
   readonly #clock: Clock;
   readonly #startedAt: number;
 
   constructor(clock: Clock, context: LambdaContext | undefined) {
     this.#clock = clock;
     this.#startedAt = clock.monotonic();
-    this.totalMs = remainingOf(context);
+    const remaining = remainingOf(context);
+    this.isSet = remaining !== undefined;
+    this.totalMs = remaining ?? Number.MAX_SAFE_INTEGER;
     this.reserveMs = Math.min(RESERVE_MAX_MS, Math.max(RESERVE_MIN_MS, this.totalMs * RESERVE_RATIO));
+  }
+
+  /** The function's timeout: Lambda takes whole seconds, of which the start has used some milliseconds. */
+  get functionMs(): number {
+    return Math.ceil(this.totalMs / 1_000) * 1_000;
   }
 
   /** Until Lambda ends the invocation. */
@@ -40,14 +51,23 @@ export class Deadline {
    */
   fits(timeoutMs: number): boolean {
     if (this.workMs <= 0) return false;
-    const isFresh = this.#clock.monotonic() - this.#startedAt <= FRESH_MS;
-    return timeoutMs <= this.workMs || (isFresh && timeoutMs <= this.totalMs);
+    return timeoutMs <= this.workMs || (this.#isFresh && timeoutMs <= this.functionMs);
+  }
+
+  /** How long an attempt has that starts now, if no invocation could give it its whole timeout. */
+  limitMs(timeoutMs: number): number | undefined {
+    if (timeoutMs <= this.totalMs - this.reserveMs) return undefined;
+    return Math.max(0, Math.floor(this.workMs) - TIME_OUT_FIRST_MS);
+  }
+
+  get #isFresh(): boolean {
+    return this.#clock.monotonic() - this.#startedAt <= Math.min(FRESH_MAX_MS, this.totalMs / 3);
   }
 }
 
 /** No context is a call by hand, which nothing ends. Zero, less, or no number at all is a time that has run out, never "no limit". */
-function remainingOf(context: LambdaContext | undefined): number {
-  if (context?.getRemainingTimeInMillis === undefined) return Number.MAX_SAFE_INTEGER;
+function remainingOf(context: LambdaContext | undefined): number | undefined {
+  if (context?.getRemainingTimeInMillis === undefined) return undefined;
   const remaining = context.getRemainingTimeInMillis();
   return Number.isFinite(remaining) ? Math.max(0, remaining) : 0;
 }

@@ -1,17 +1,31 @@
 import type { TasklaneEvent } from "../task/events.ts";
+import { OTHER_TASKS } from "../task/counters.ts";
 import type { GaugeMetric, TaskMetric } from "../task/metrics.ts";
 import { GAUGE_METRICS, METRIC_NAMESPACE, QUEUE_DIMENSION, TASK_DIMENSION, TASK_METRICS } from "../task/metrics.ts";
 
 /** CloudWatch takes this many values of one metric in a line. https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html */
 const VALUES_MAX = 100;
 
+/** What was taken in of one task. */
+interface Taken {
+  readonly counts: Partial<Record<TaskMetric, number>>;
+  /** Each value by itself, so that CloudWatch can tell percentiles. */
+  readonly times: Partial<Record<TaskMetric, number[]>>;
+}
+
 /** Adds up what happened to tasks, and writes it as lines in CloudWatch's embedded metric format: no call, no permission. */
 export class TaskMetrics {
   readonly #queue: string;
-  readonly #tasks = new Map<string, Partial<Record<TaskMetric, number[]>>>();
+  readonly #names: ReadonlySet<string> | undefined;
+  readonly #tasks = new Map<string, Taken>();
 
-  constructor(queue: string) {
+  /**
+   * @param names the tasks that get metrics of their own; all others share one name, since CloudWatch bills each and messages may name
+   * anything. Default: all that come
+   */
+  constructor(queue: string, names?: ReadonlySet<string>) {
     this.#queue = queue;
+    this.#names = names;
   }
 
   /** Takes an event in. */
@@ -26,74 +40,72 @@ export class TaskMetrics {
     }
   }
 
-  /** One line for each task, of what was taken in since the last time. `at` is milliseconds since 1970. */
+  /** What was taken in since the last time: a line for each task, and further ones for times that have no place in it. `at` is milliseconds since 1970. */
   take(at: number): string[] {
-    const lines = [...this.#tasks].map(([task, metrics]) =>
-      writeLine(at, {
-        dimensions: { [QUEUE_DIMENSION]: this.#queue, [TASK_DIMENSION]: task },
-        sets: [[QUEUE_DIMENSION], [QUEUE_DIMENSION, TASK_DIMENSION]],
-        metrics: Object.entries(metrics).map(([name, values]) => {
-          const [only] = values;
-          return { name, unit: unitOf(name), value: values.length === 1 && only !== undefined ? only : values };
-        }),
-      }),
+    const lines = [...this.#tasks].flatMap(([task, taken]) =>
+      linesOf(taken).map((values) =>
+        writeLine(
+          at,
+          { [QUEUE_DIMENSION]: this.#queue, [TASK_DIMENSION]: task },
+          [[QUEUE_DIMENSION], [QUEUE_DIMENSION, TASK_DIMENSION]],
+          values,
+        ),
+      ),
     );
     this.#tasks.clear();
     return lines;
   }
 
   #count(task: string, metric: TaskMetric): void {
-    const values = this.#valuesOf(task, metric);
-    values[0] = (values[0] ?? 0) + 1;
+    const { counts } = this.#of(task);
+    counts[metric] = (counts[metric] ?? 0) + 1;
   }
 
   #note(task: string, metric: TaskMetric, value: number): void {
-    const values = this.#valuesOf(task, metric);
-    // An invocation runs a batch: more values than CloudWatch takes would be an unusual one, and the first hundred tell enough.
-    if (values.length < VALUES_MAX) values.push(Math.round(value));
+    (this.#of(task).times[metric] ??= []).push(Math.round(value));
   }
 
-  #valuesOf(task: string, metric: TaskMetric): number[] {
-    const metrics = this.#tasks.get(task) ?? {};
-    this.#tasks.set(task, metrics);
-    return (metrics[metric] ??= []);
+  #of(name: string): Taken {
+    const task = this.#names?.has(name) === false ? OTHER_TASKS : name;
+    const taken = this.#tasks.get(task) ?? { counts: {}, times: {} };
+    this.#tasks.set(task, taken);
+    return taken;
   }
 }
 
 /** The line that carries the scheduler's gauges. */
 export function gaugeLine(at: number, queue: string, gauges: Partial<Readonly<Record<GaugeMetric, number>>>): string {
-  return writeLine(at, {
-    dimensions: { [QUEUE_DIMENSION]: queue },
-    sets: [[QUEUE_DIMENSION]],
-    metrics: Object.entries(gauges).map(([name, value]) => ({ name, unit: unitOf(name), value })),
+  return writeLine(at, { [QUEUE_DIMENSION]: queue }, [[QUEUE_DIMENSION]], gauges);
+}
+
+type Values = Readonly<Record<string, number | readonly number[]>>;
+
+/** Spreads more times than a line may hold over several. The counts go with the first, so that they are counted once. */
+function linesOf({ counts, times }: Taken): Values[] {
+  const longest = Math.max(0, ...Object.values(times).map((values) => values.length));
+  return Array.from({ length: Math.max(1, Math.ceil(longest / VALUES_MAX)) }, (_, place) => {
+    const parts = Object.entries(times).map(
+      ([name, values]) => [name, values.slice(place * VALUES_MAX, (place + 1) * VALUES_MAX)] as const,
+    );
+    return { ...(place === 0 ? counts : {}), ...Object.fromEntries(parts.filter(([, values]) => values.length > 0)) };
   });
 }
 
-interface Line {
-  readonly dimensions: Readonly<Record<string, string>>;
-  readonly sets: readonly (readonly string[])[];
-  readonly metrics: readonly { readonly name: string; readonly unit: string; readonly value: number | number[] }[];
-}
-
-function writeLine(at: number, { dimensions, sets, metrics }: Line): string {
+function writeLine(
+  at: number,
+  dimensions: Readonly<Record<string, string>>,
+  sets: readonly (readonly string[])[],
+  values: Values,
+): string {
+  const metrics = Object.keys(values).map((name) => ({ Name: name, Unit: UNITS[name]?.unit ?? "None" }));
   return JSON.stringify({
     _aws: {
       Timestamp: Math.round(at),
-      CloudWatchMetrics: [
-        {
-          Namespace: METRIC_NAMESPACE,
-          Dimensions: sets,
-          Metrics: metrics.map(({ name, unit }) => ({ Name: name, Unit: unit })),
-        },
-      ],
+      CloudWatchMetrics: [{ Namespace: METRIC_NAMESPACE, Dimensions: sets, Metrics: metrics }],
     },
     ...dimensions,
-    ...Object.fromEntries(metrics.map(({ name, value }) => [name, value])),
+    ...values,
   });
 }
 
 const UNITS: Readonly<Record<string, { readonly unit: string } | undefined>> = { ...TASK_METRICS, ...GAUGE_METRICS };
-
-function unitOf(name: string): string {
-  return UNITS[name]?.unit ?? "None";
-}

@@ -1,7 +1,7 @@
 import { AcknowledgeBuffer } from "../flow/acknowledge.ts";
 import type { AttemptLogger } from "../flow/attempt-report.ts";
-import type { LeaseTimes } from "../flow/heartbeat.ts";
 import type { Counters } from "../flow/counters.ts";
+import type { LeaseTimes } from "../flow/heartbeat.ts";
 import type { Producer } from "../flow/producer.ts";
 import type { RunnerHost } from "../flow/runner.ts";
 import { Runner } from "../flow/runner.ts";
@@ -12,10 +12,11 @@ import type { ReceivedMessage } from "../ports/queue.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import type { Lane } from "../task/lane.ts";
 import { LANES } from "../task/lane.ts";
-import type { Topology } from "../task/topology.ts";
 import type { Deadline } from "./deadline.ts";
+import type { LaneOf } from "./event-lanes.ts";
+import { messageOf, wrongSource } from "./event-lanes.ts";
 import type { DecodeMessage } from "./foreign-messages.ts";
-import { takeForeign } from "./foreign-messages.ts";
+import { isForeign, takeForeign } from "./foreign-messages.ts";
 import type { LambdaSqsEvent, LambdaSqsRecord } from "./lambda-event.ts";
 
 /** What an environment of the function keeps from one invocation to the next. */
@@ -24,130 +25,138 @@ export interface Environment {
   readonly handlers: ReadonlyMap<string, TaskHandler>;
   readonly times: LeaseTimes;
   readonly concurrency: number;
-  readonly log: AttemptLogger;
   /** Written once a minute at most, at the end of an invocation: between two of them nothing runs. */
   readonly counters: Counters;
   readonly producer: Producer;
   readonly decode: DecodeMessage | undefined;
+  readonly laneOf: LaneOf;
   /** Names the environment in the history of attempts. */
   readonly worker: string;
   /** Writes the metrics of what happened since the last time. */
   readonly writeMetrics: () => void;
 }
 
+/** What one invocation adds to it. */
+export interface Invocation {
+  readonly event: LambdaSqsEvent;
+  readonly deadline: Deadline;
+  readonly log: AttemptLogger;
+  /** The ids that Lambda may delete: at any moment it holds the truth, so that whatever happens the report is right. */
+  readonly acknowledged: Set<string>;
+}
+
 /** The very end of an invocation, for the answer to leave. */
 const ANSWER_MS = 200;
 
-/**
- * Brings each message of an event to its end, or gives it back in time. Adds to `acknowledged` the ids of those that Lambda may delete:
- * at any moment it holds the truth, so that whatever happens the report is right.
- */
-export async function runInvocation(
-  environment: Environment,
-  event: LambdaSqsEvent,
-  deadline: Deadline,
-  acknowledged: Set<string>,
-): Promise<void> {
+/** Brings each message of an event to its end, or gives it back in time. Leaves no timer behind: the environment may be frozen. */
+export async function runInvocation(environment: Environment, invocation: Invocation): Promise<void> {
+  const { counters, services, writeMetrics } = environment;
+  const { deadline } = invocation;
   try {
-    const own = await takeForeignOnes(environment, event.Records, acknowledged);
-    await runOwn(environment, own, deadline, acknowledged);
+    await runMessages(environment, invocation);
   } finally {
-    environment.writeMetrics();
-    const { counters, services } = environment;
+    writeMetrics();
     if (counters.due()) await waitAtMost(services.clock, counters.flush(), Math.max(0, deadline.leftMs - ANSWER_MS));
   }
 }
 
-/** Deals with foreign messages, and answers the others. */
-async function takeForeignOnes(
-  { decode, producer, log }: Environment,
-  records: readonly LambdaSqsRecord[],
-  acknowledged: Set<string>,
-): Promise<readonly LambdaSqsRecord[]> {
-  if (decode === undefined) return records;
-  const own = await Promise.all(
-    records.map(async (record) => {
-      try {
-        if (!(await takeForeign(producer, decode, record))) return [record];
-        acknowledged.add(record.messageId);
-      } catch (error) {
-        log("error", "message not decoded", { messageId: record.messageId, error: String(error) });
-      }
-      return [];
-    }),
+async function runMessages(environment: Environment, invocation: Invocation): Promise<void> {
+  const { services } = environment;
+  const { deadline, event, log } = invocation;
+  const given = new AcknowledgeBuffer(services);
+  let over = false;
+  const runner = makeRunner(environment, invocation, {
+    acknowledge: ({ message }) => void invocation.acknowledged.add(message.id),
+    release: (delivery, visibilityMs) => {
+      // What an abandoned handler comes to in a later invocation has no receipt any more.
+      if (!over) given.release(delivery, visibilityMs);
+    },
+  });
+  const offer = (records: readonly LambdaSqsRecord[]): void => {
+    for (const [lane, messages] of byLane(environment, log, records)) runner.offer(lane, messages);
+  };
+  const foreign = environment.decode === undefined ? [] : event.Records.filter(isForeign);
+  offer(event.Records.filter((record) => !foreign.includes(record)));
+  // Beside the others: a slow decode keeps none of them from their time.
+  const decoding = takeForeignOnes(environment, invocation, foreign).then(offer);
+  await waitAtMost(
+    services.clock,
+    decoding.then(() => runner.idle()),
+    deadline.workMs,
   );
-  return own.flat();
+  // Also ends the heartbeat: a frozen environment must not wake up to a timer of an invocation that is over.
+  const endMs = Math.max(0, deadline.leftMs - 2 * ANSWER_MS);
+  const interrupted = await runner.stop(endMs, endMs);
+  if (interrupted > 0) log("warn", "out of time", { interrupted });
+  await waitAtMost(services.clock, given.flush(), Math.max(0, deadline.leftMs - ANSWER_MS));
+  over = true;
 }
 
-async function runOwn(
-  environment: Environment,
-  records: readonly LambdaSqsRecord[],
-  deadline: Deadline,
-  acknowledged: Set<string>,
-): Promise<void> {
-  const { services, times, log, producer } = environment;
-  const batches = byLane(services.backend.topology, records, (record) =>
-    log("error", "message of another queue", {
-      messageId: record.messageId,
-      source: record.eventSourceARN,
-      fix: "give this function the event sources of the queue's own lanes, or a decode for others",
-    }),
-  );
-  if (batches.size === 0) return;
-  const given = new AcknowledgeBuffer(services);
-  const host: RunnerHost = {
-    acknowledge: ({ message }) => void acknowledged.add(message.id),
-    release: (delivery, visibilityMs) => given.release(delivery, visibilityMs),
-  };
-  const runner = new Runner(services, {
-    handlers: environment.handlers,
-    lanes: LANES.filter((lane) => batches.has(lane)),
-    concurrency: environment.concurrency,
+function makeRunner(environment: Environment, { event, deadline, log }: Invocation, host: RunnerHost): Runner {
+  const { services, handlers, concurrency, times, worker, producer, laneOf } = environment;
+  const lanes = new Set(event.Records.map(laneOf));
+  return new Runner(services, {
+    handlers,
+    // A lane that sends nothing here must not keep slots for itself.
+    lanes: LANES.filter((lane) => lanes.has(lane)),
+    concurrency,
     times,
     log,
-    worker: environment.worker,
+    worker,
     enqueue: (parent) => producer.childOf(parent),
     traced: withinTrace,
     host,
     // The handler goes on in an environment that Lambda freezes and thaws: nobody can end it from here.
     onAbandoned: () => undefined,
     canEnd: ({ definition }) => deadline.fits(definition.timeoutMs),
+    timeLimitMs: ({ definition }) => deadline.limitMs(definition.timeoutMs),
     keepsAcknowledged: true,
   });
-  for (const [lane, messages] of batches) runner.offer(lane, messages);
-  await waitAtMost(services.clock, runner.idle(), deadline.workMs);
-  // Also ends the heartbeat: a frozen environment must not wake up to a timer of an invocation that is over.
-  await runner.stop(Math.max(0, deadline.leftMs - 2 * ANSWER_MS));
-  await waitAtMost(services.clock, given.flush(), Math.max(0, deadline.leftMs - ANSWER_MS));
 }
 
-/** Sorts messages by the lane whose queue they come from. */
-function byLane(
-  topology: Topology,
+/** Enqueues what foreign messages stand for, and answers those that `decode` does not know. */
+async function takeForeignOnes(
+  { decode, producer }: Environment,
+  { acknowledged, log }: Invocation,
   records: readonly LambdaSqsRecord[],
-  onUnknown: (record: LambdaSqsRecord) => void,
-): Map<Lane, ReceivedMessage[]> {
-  const lanes = new Map(
-    LANES.flatMap((lane) => {
-      const url = topology.lanes[lane]?.url;
-      return url === undefined ? [] : [[url.slice(url.lastIndexOf("/") + 1), lane] as const];
+): Promise<readonly LambdaSqsRecord[]> {
+  if (decode === undefined) return records;
+  const unknown = await Promise.all(
+    records.map(async (record) => {
+      try {
+        if (!(await takeForeign(producer, decode, record))) return [record];
+        acknowledged.add(record.messageId);
+      } catch (error) {
+        log("error", "message not decoded", {
+          messageId: record.messageId,
+          source: record.eventSourceARN,
+          error: String(error),
+        });
+      }
+      return [];
     }),
   );
-  const batches = new Map<Lane, ReceivedMessage[]>();
-  for (const record of records) {
-    const lane = lanes.get(record.eventSourceARN.slice(record.eventSourceARN.lastIndexOf(":") + 1));
-    if (lane === undefined) onUnknown(record);
-    else batches.set(lane, [...(batches.get(lane) ?? []), messageOf(record)]);
-  }
-  return batches;
+  return unknown.flat();
 }
 
-function messageOf({ messageId, receiptHandle, body, attributes }: LambdaSqsRecord): ReceivedMessage {
-  return {
-    id: messageId,
-    receipt: receiptHandle,
-    body,
-    receiveCount: Number(attributes.ApproximateReceiveCount) || 1,
-    sentAt: Number(attributes.SentTimestamp) || 0,
-  };
+/** Sorts messages by the lane whose queue they come from. Those of no lane stay where they are. */
+function byLane(
+  { laneOf, services }: Environment,
+  log: AttemptLogger,
+  records: readonly LambdaSqsRecord[],
+): Map<Lane, ReceivedMessage[]> {
+  const batches = new Map<Lane, ReceivedMessage[]>();
+  for (const record of records) {
+    const lane = laneOf(record);
+    if (lane !== undefined) batches.set(lane, [...(batches.get(lane) ?? []), messageOf(record)]);
+    else {
+      const error = wrongSource(services.backend.topology, record);
+      log("error", "message of another queue", {
+        messageId: record.messageId,
+        code: error.code,
+        error: error.message,
+      });
+    }
+  }
+  return batches;
 }

@@ -1,5 +1,11 @@
 import type { Message } from "@aws-sdk/client-sqs";
-import { DeleteMessageCommand, GetQueueAttributesCommand, ReceiveMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+import {
+  DeleteMessageCommand,
+  GetQueueAttributesCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+  SQSClient,
+} from "@aws-sdk/client-sqs";
 import type { LambdaBatchReport, LambdaContext, LambdaSqsEvent, LambdaSqsRecord } from "../../lib/lambda/index.ts";
 import type { Topology } from "../../lib/task/topology.ts";
 import { settleEndpoints } from "../../lib/aws/clients.ts";
@@ -39,6 +45,11 @@ export class EventSource {
     for (const { messageId, receiptHandle } of event.Records)
       if (!failed.has(messageId))
         await this.#client.send(new DeleteMessageCommand({ QueueUrl: this.#url, ReceiptHandle: receiptHandle }));
+  }
+
+  /** Puts a foreign message into the queue. */
+  async send(body: string): Promise<void> {
+    await this.#client.send(new SendMessageCommand({ QueueUrl: this.#url, MessageBody: body }));
   }
 
   /** Messages in the queue, by SQS's own count. */

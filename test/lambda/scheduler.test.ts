@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
+import type { LambdaContext } from "../../lib/lambda/index.ts";
 import { createLambdaScheduler } from "../../lib/lambda/index.ts";
-import type { RecoverReport } from "../../lib/index.ts";
 import { defineTask } from "../../lib/index.ts";
 import { z } from "zod";
+import type { FlowWorld } from "../support/flow-world.ts";
 import { flowWorld } from "../support/flow-world.ts";
 
 const remind = defineTask({ name: "remind", input: z.object({ place: z.int() }) });
@@ -16,6 +17,7 @@ describe("a scheduler function", () => {
     const scheduler = createLambdaScheduler({
       backend: world.backend,
       clock: world.clock,
+      log: () => undefined,
       writeMetrics: (line) => lines.push(line),
     });
     await world.during(scheduler({}, { getRemainingTimeInMillis: () => 60_000 }));
@@ -26,29 +28,93 @@ describe("a scheduler function", () => {
     await world.close();
   });
 
-  test("stops before its deadline, and the next minute's run goes on", async () => {
+  test("stops before its deadline wherever it is, and the next minute's run goes on", async () => {
     const world = await flowWorld();
     const tasks = await Promise.all(
-      Array.from({ length: 40 }, (_, place) => world.client.enqueue(remind, { place }, { delay: "20m" })),
+      Array.from({ length: 200 }, (_, place) => world.client.enqueue(remind, { place }, { delay: "20m" })),
     );
     await world.advance("21m");
-    const reports: Partial<RecoverReport>[] = [];
-    const scheduler = createLambdaScheduler({
-      backend: world.backend,
-      clock: world.clock,
-      writeMetrics: () => undefined,
-      onEvent: (event) => {
-        if (event.type === "scheduler-ran") reports.push(event);
-      },
-    });
-    // No time is left beyond the reserve: nothing may be begun.
-    const began = world.clock.now();
-    await world.during(scheduler({}, { getRemainingTimeInMillis: () => 1_000 }));
-    expect(world.clock.now() - began).toBeLessThan(1_000);
-    expect(reports[0]?.resent ?? 0).toBe(0);
+    const { scheduler, lines } = functionOf(world);
+    // Each call takes its time, so that a run gets through a part of its work.
+    world.faults = ({ verb }) =>
+      verb === "query" || verb === "changeMany"
+        ? new Promise((resolve) => void world.clock.timer(550, () => resolve(undefined)))
+        : undefined;
+    const sent: number[] = [];
+    for (let minute = 0; minute < 10; minute++) {
+      const began = world.clock.now();
+      await world.during(scheduler({}, contextOf(world, 4_000)));
+      expect(world.clock.now() - began).toBeLessThan(4_000);
+      sent.push(lines.splice(0).reduce((sum, { resent }) => sum + Number(resent), 0));
+      await world.advance("1m");
+    }
+    const [first = 0] = sent;
+    expect(first).toBeGreaterThan(0);
+    expect(first).toBeLessThan(tasks.length);
+    expect(sent.reduce((sum, count) => sum + count, 0)).toBe(tasks.length);
+    await world.close();
+  });
+
+  test("F07 begins nothing when its time has run out, and runs to its end by hand", async () => {
+    const world = await flowWorld();
+    await world.client.enqueue(remind, { place: 1 }, { delay: "20m" });
+    await world.advance("21m");
+    const { scheduler, lines } = functionOf(world);
+    await world.during(scheduler({}, { getRemainingTimeInMillis: () => 0 }));
     await world.advance("1m");
-    await world.during(scheduler({}, { getRemainingTimeInMillis: () => 60_000 }));
-    expect(reports[1]?.owed).toBe(tasks.length);
+    await world.during(scheduler({}));
+    expect(lines.map(({ resent }) => resent)).toEqual([0, 1]);
+    await world.close();
+  });
+
+  test("rejects where a run fails, so that Lambda counts an error, and the next minute's run is not kept from its work", async () => {
+    const world = await flowWorld();
+    await world.client.enqueue(remind, { place: 1 }, { delay: "20m" });
+    await world.advance("21m");
+    const { scheduler, lines } = functionOf(world);
+    world.faults = ({ verb }) => (verb === "query" ? "refused" : undefined);
+    await expect(world.during(scheduler({}, contextOf(world, 60_000)))).rejects.toThrow("BACKEND_UNAVAILABLE");
+    world.faults = undefined;
+    await world.advance("1m");
+    await world.during(scheduler({}, contextOf(world, 60_000)));
+    expect(lines.map(({ resent }) => resent)).toEqual([1]);
+    await world.close();
+  });
+
+  test("writes a metric of each task that it finds dead", async () => {
+    const world = await flowWorld();
+    await world.backend.queue.send({ lane: "normal", dead: true }, [
+      { body: "what a native redrive policy put there" },
+    ]);
+    const { scheduler, metrics } = functionOf(world);
+    await world.during(scheduler({}, contextOf(world, 60_000)));
+    await world.advance("1m");
+    await world.during(scheduler({}, contextOf(world, 60_000)));
+    expect(metrics.map((line) => JSON.parse(line))).toContainEqual(expect.objectContaining({ DeadLettered: 1 }));
     await world.close();
   });
 });
+
+function contextOf(world: FlowWorld, ms: number): LambdaContext {
+  const end = world.clock.now() + ms;
+  return { getRemainingTimeInMillis: () => end - world.clock.now() };
+}
+
+/** A scheduler function of a world, with the fields of what it logs. */
+function functionOf(world: FlowWorld): {
+  scheduler: ReturnType<typeof createLambdaScheduler>;
+  lines: Readonly<Record<string, unknown>>[];
+  metrics: string[];
+} {
+  const lines: Readonly<Record<string, unknown>>[] = [];
+  const metrics: string[] = [];
+  const scheduler = createLambdaScheduler({
+    backend: world.backend,
+    clock: world.clock,
+    log: (_level, message, fields) => {
+      if (message === "scheduler ran") lines.push(fields);
+    },
+    writeMetrics: (line) => metrics.push(line),
+  });
+  return { scheduler, lines, metrics };
+}
