@@ -5,6 +5,6 @@ import { sendMail } from "./mail-tasks.ts";
 // Behind the old queue and the lanes at once: what old producers send becomes a task, what `enqueue` sent is one already.
 export const handler = createLambdaWorker({
   handlers: [sent],
-  decode: (record) =>
-    record.eventSourceARN.endsWith(":mails") ? { task: sendMail, input: JSON.parse(record.body) } : undefined,
+  decode: ({ eventSourceARN, body }) =>
+    eventSourceARN.endsWith(":mails") ? { task: sendMail, input: JSON.parse(body) } : undefined,
 });

@@ -1,3 +1,4 @@
+import type { TaskInput } from "tasklane";
 import { defineRateLimit, defineTask } from "tasklane";
 import { z } from "zod";
 
@@ -9,6 +10,8 @@ export const sendMail = defineTask({
   output: z.object({ messageId: z.string() }),
   idempotencyKey: (mail) => mail.id, // BullMQ: jobId
   maxRetries: 4, // BullMQ: attempts: 5
-  backoff: { initial: "1s", factor: 2, max: "15m" }, // BullMQ: backoff: { type: "exponential", delay: 1000 }
+  backoff: { initial: "1s", factor: 2, max: "15m" }, // BullMQ: backoff: { type: "exponential", delay: 1000, jitter: 1 }
   rateLimit: smtp,
 });
+
+export type Mail = TaskInput<typeof sendMail>;

@@ -4,5 +4,6 @@ export async function deliver(
   signal?: AbortSignal,
 ): Promise<{ messageId: string }> {
   signal?.throwIfAborted();
+  if (!mail.to.includes("@")) throw new Error(`${mail.to} is no address`);
   return { messageId: `<${mail.id}@example.com>` };
 }

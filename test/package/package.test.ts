@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Emulator } from "../../scripts/emulators/index.ts";
 import { startEmulator } from "../../scripts/emulators/index.ts";
@@ -18,6 +19,18 @@ import { z } from "zod";
 export const greet = defineTask({ name: "greet", input: z.object({ name: z.string() }), output: z.string() });
 export const handlers = [greet.handle(({ name }) => \`Hello \${name}\`)];
 `,
+  "tsconfig.json": JSON.stringify({
+    compilerOptions: {
+      strict: true,
+      module: "nodenext",
+      target: "es2024",
+      lib: ["es2024", "dom"],
+      types: [],
+      noEmit: true,
+      allowImportingTsExtensions: true,
+      skipLibCheck: true,
+    },
+  }),
   "worker.ts": `import { createLambdaWorker } from "tasklane/lambda";
 import { handlers } from "./tasks.ts";
 export const handler = createLambdaWorker({ handlers });
@@ -72,6 +85,7 @@ describe("the package, installed from its tarball in an empty app", () => {
       typeof entry === "string" ? [entry] : Object.values(entry as Record<string, string>),
     );
     expect(targets.filter((target) => !existsSync(join(folder, target)))).toEqual([]);
+    expect(readdirSync(folder).toSorted()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "dist", "package.json"]);
     const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
     expect(files).toContain(join("dist", "functions", "scheduler", "index.mjs"));
     expect(files.filter((name) => /\.test\.|^(test|examples|scripts|lib|infra)\b/.test(name))).toEqual([]);
@@ -83,6 +97,38 @@ describe("the package, installed from its tarball in an empty app", () => {
     expect(await run(process.execPath, ["--no-warnings", "--input-type=commonjs", "-e", script], app)).toContain(
       "function function",
     );
+  });
+
+  test("has types that hold in a strict app", async () => {
+    await run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "."], app);
+    writeFileSync(
+      join(app, "wrong.ts"),
+      'import { createClient } from "tasklane";\nimport { greet } from "./tasks.ts";\nawait createClient().enqueue(greet, { name: 1 });\n',
+    );
+    await expect(
+      run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "."], app),
+    ).rejects.toThrow(/wrong\.ts\(3,.*'number' is not assignable to type 'string'/);
+    rmSync(join(app, "wrong.ts"));
+  });
+
+  test("leaves the AWS SDK and Node's modules out of a bundle that only defines tasks", async () => {
+    const { metafile } = await build({
+      stdin: {
+        contents:
+          'import { defineTask } from "tasklane"; export const define = (input) => defineTask({ name: "a", input });',
+        resolveDir: app,
+      },
+      bundle: true,
+      write: false,
+      metafile: true,
+      format: "esm",
+      platform: "neutral",
+      packages: "bundle",
+      external: ["@*", "node:*"],
+    });
+    const [output] = Object.values(metafile.outputs);
+    expect(output?.imports).toEqual([]);
+    expect(output?.bytes).toBeGreaterThan(0);
   });
 
   test("synthesises, deploys, runs a task through its own functions, and is destroyed", async () => {

@@ -6,6 +6,8 @@ import { registerHooks } from "node:module";
 
 const SOURCES: ReadonlyMap<string, string> = new Map([
   ["tasklane", new URL("../../lib/index.ts", import.meta.url).href],
+  ["tasklane/cdk", new URL("../../infra/index.ts", import.meta.url).href],
+  ["tasklane/lambda", new URL("../../lib/lambda/index.ts", import.meta.url).href],
   ["tasklane/testing", new URL("../../lib/testing/index.ts", import.meta.url).href],
 ]);
 

@@ -34,7 +34,7 @@ export async function answerRequest(client: TasklaneClient, request: ApiRequest)
       return accepted(nightlyExport.name, await client.enqueue(nightlyExport, readBody(request)));
     const definition = TASKS.find((task) => task.name === name);
     if (method === "GET" && place === "tasks" && definition !== undefined) {
-      const { state, attempts, failures, reason } = await client.task(definition, decodeURIComponent(id)).get();
+      const { state, attempts, failures, reason } = await client.task(definition, id).get();
       return respond(200, { state, attempts, failures, reason });
     }
     return respond(404, { error: "NOT_FOUND", message: "POST /orders, POST /exports or GET /tasks/NAME/ID" });

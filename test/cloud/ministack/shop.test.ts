@@ -1,20 +1,5 @@
 import { endpointOf } from "../../support/emulator-backends.ts";
-import type { Ask } from "../support/shop-suite.ts";
+import { byHttp } from "../support/ministack-door.ts";
 import { describeShop } from "../support/shop-suite.ts";
-
-/** MiniStack asks whether a request is signed, and takes any signature. */
-const SIGNED =
-  "AWS4-HMAC-SHA256 Credential=test/20261124/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=0";
-
-/** By HTTP, at the path under which MiniStack serves a function URL. */
-const byHttp: Ask = async (deployment, method, path, body) => {
-  const id = new URL(deployment.output("TasklaneShop", "Url")).hostname.split(".")[0];
-  const answer = await fetch(`${deployment.endpoint}/_aws/lambda-url/${id}${path}`, {
-    method,
-    ...(body === undefined ? {} : { body }),
-    headers: { "content-type": "application/json", authorization: SIGNED },
-  });
-  return { status: answer.status, body: JSON.parse(await answer.text()) };
-};
 
 describeShop("ministack", () => endpointOf("ministack"), byHttp);

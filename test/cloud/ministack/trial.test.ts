@@ -1,15 +1,20 @@
-import { DynamoDBClient, UpdateItemCommand } from "@aws-sdk/client-dynamodb";
-import { SQSClient, GetQueueAttributesCommand } from "@aws-sdk/client-sqs";
+import type { ScanCommandOutput } from "@aws-sdk/client-dynamodb";
+import { DynamoDBClient, ScanCommand, UpdateItemCommand } from "@aws-sdk/client-dynamodb";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { EnqueuedTask, Lane, TasklaneClient } from "../../../lib/index.ts";
+import type { Lane, TasklaneClient } from "../../../lib/index.ts";
 import { LANES } from "../../../lib/index.ts";
-import { ATTRIBUTES, RECORD_SORT_KEY, taskPartition } from "../../../lib/task/record-codec.ts";
+import { unmarshalItem } from "../../../lib/aws/dynamo-item.ts";
+import type { TaskRecord } from "../../../lib/task/record.ts";
+import { ATTRIBUTES, decodeRecord, RECORD_SORT_KEY, taskPartition } from "../../../lib/task/record-codec.ts";
 import { endpointOf } from "../../support/emulator-backends.ts";
 import { Deployment, sdkAt, until } from "../support/deployment.ts";
+import { writtenMetric } from "../support/written-metrics.ts";
 import { double, later, pill, unruly } from "../support/trial-tasks.ts";
 
 const STACK = "TasklaneTrial";
 const TASKS = 2_000;
+/** MiniStack may lose what a function wrote in its last invocation: ten tasks in two environments for each of four lanes. */
+const UNWRITTEN_MAX = 80;
 
 describe("real Node functions behind event sources on ministack", () => {
   let deployment: Deployment;
@@ -48,17 +53,21 @@ describe("real Node functions behind event sources on ministack", () => {
     );
     const drainedMs = Date.now() - began;
     const all = accepted.flatMap((tasks, place) => tasks.map((task, n) => ({ task, n: place * 1_000 + n })));
-    let starts = 0;
-    const wrong: string[] = [];
-    for (const { task, n } of all) {
-      const { state, attempts } = await client.task(double, task.id).get();
-      starts += attempts;
-      if (state !== "succeeded" || (await task.result()) !== n * 2) wrong.push(`${task.id} ${state}`);
-    }
+    const records = await recordsOf(deployment, "Load");
+    const starts = records.reduce((sum, { attempts }) => sum + attempts, 0);
+    const left = new Map(records.map(({ id, state }) => [id, state]));
+    const wrong = all.filter(({ task }) => left.get(task.id) !== "succeeded").map(({ task }) => task.id);
+    for (const { task, n } of all.filter((_, at) => at % 20 === 0))
+      if ((await task.result()) !== n * 2) wrong.push(`${task.id}: another result`);
     console.log(
       `${TASKS} tasks: enqueued in ${enqueuedMs} ms, drained after ${drainedMs} ms, ${starts} starts, ${wrong.length} wrong`,
     );
     expect(wrong).toEqual([]);
+    expect(records).toHaveLength(TASKS);
+    // Counted apart from the ledger: a function writes one for each commit of its own, so that a second one would be one too many.
+    const commits = await writtenMetric(deployment, STACK, "load", "Succeeded");
+    expect(commits).toBeLessThanOrEqual(TASKS);
+    expect(commits).toBeGreaterThanOrEqual(TASKS - UNWRITTEN_MAX);
     expect(new Set(all.map(({ task }) => task.id)).size).toBe(TASKS);
   });
 
@@ -79,22 +88,26 @@ describe("real Node functions behind event sources on ministack", () => {
     expect(await trouble.task(unruly, bad.id).get()).toMatchObject({ attempts: 3, failures: 2 });
     expect(await trouble.task(unruly, dead.id).get()).toMatchObject({ state: "dead", reason: "TERMINAL", attempts: 1 });
     await until(
-      () => count(deployment.topology(STACK, "Trouble").lanes.normal?.dlq ?? "", deployment),
+      () => deployment.messages(deployment.topology(STACK, "Trouble").lanes.normal?.dlq),
       (copies) => copies === 1,
       { withinMs: 10_000 },
     );
   });
 
   test("F06 F09 a function's timeout and an abort each cost their task one crash, and then it succeeds", async () => {
-    const tasks: EnqueuedTask<typeof pill>[] = [];
-    // One after the other: side by side they would take each other down.
-    for (const kind of ["abort", "spin"] as const) {
-      const task = await trouble.enqueue(pill, { kind, attempts: 1 });
-      tasks.push(task);
-      expect(await task.result({ timeout: "3m" })).toBe(2);
-      expect(await trouble.task(pill, task.id).get()).toMatchObject({ attempts: 2, crashes: 1, failures: 0 });
-    }
-    expect(tasks).toHaveLength(2);
+    // In a lane each, which has functions of its own: side by side they would take each other down.
+    await Promise.all(
+      (
+        [
+          ["abort", "high"],
+          ["spin", "normal"],
+        ] as const
+      ).map(async ([kind, lane]) => {
+        const task = await trouble.enqueue(pill, { kind, attempts: 1 }, { lane });
+        expect(await task.result({ timeout: "3m" })).toBe(2);
+        expect(await trouble.task(pill, task.id).get()).toMatchObject({ attempts: 2, crashes: 1, failures: 0 });
+      }),
+    );
   });
 
   test("a delay beyond SQS's is kept by the ledger, and the deployed scheduler sends it when it is due", async () => {
@@ -117,18 +130,29 @@ describe("real Node functions behind event sources on ministack", () => {
   });
 });
 
-async function backlog(deployment: Deployment, queue: string): Promise<number> {
-  const { lanes } = deployment.topology(STACK, queue);
-  const counts = await Promise.all(LANES.map((lane: Lane) => count(lanes[lane]?.url ?? "", deployment)));
-  return counts.reduce((sum, value) => sum + value, 0);
+/** The records of all tasks of a queue. Only while it is quiet: a scan takes the emulator's whole attention. */
+async function recordsOf(deployment: Deployment, queue: string): Promise<TaskRecord[]> {
+  const client = new DynamoDBClient(sdkAt(deployment.endpoint));
+  const records: TaskRecord[] = [];
+  let ExclusiveStartKey: ScanCommandOutput["LastEvaluatedKey"];
+  do {
+    const page: ScanCommandOutput = await client.send(
+      new ScanCommand({
+        TableName: deployment.topology(STACK, queue).table,
+        FilterExpression: "begins_with(#partition, :task) AND #sort = :record",
+        ExpressionAttributeNames: { "#partition": ATTRIBUTES.partition, "#sort": ATTRIBUTES.sort },
+        ExpressionAttributeValues: { ":task": { S: taskPartition("") }, ":record": { S: RECORD_SORT_KEY } },
+        ExclusiveStartKey,
+      }),
+    );
+    records.push(...(page.Items ?? []).map((item) => decodeRecord(unmarshalItem(item))));
+    ExclusiveStartKey = page.LastEvaluatedKey;
+  } while (ExclusiveStartKey !== undefined);
+  return records;
 }
 
-async function count(url: string, { endpoint }: Deployment): Promise<number> {
-  if (url === "") return 0;
-  const { Attributes = {} } = await new SQSClient(sdkAt(endpoint)).send(
-    new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ["All"] }),
-  );
-  return ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
-    .map((name) => Number(Reflect.get(Attributes, name) ?? 0))
-    .reduce((sum, value) => sum + value, 0);
+async function backlog(deployment: Deployment, queue: string): Promise<number> {
+  const { lanes } = deployment.topology(STACK, queue);
+  const counts = await Promise.all(LANES.map((lane: Lane) => deployment.messages(lanes[lane]?.url)));
+  return counts.reduce((sum, value) => sum + value, 0);
 }

@@ -3,11 +3,23 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { StackResource } from "@aws-sdk/client-cloudformation";
 import { CloudFormationClient, DescribeStackResourcesCommand } from "@aws-sdk/client-cloudformation";
-import { DeleteObjectsCommand, GetObjectCommand, ListObjectsV2Command, S3Client } from "@aws-sdk/client-s3";
+import { DynamoDBClient, ListTablesCommand } from "@aws-sdk/client-dynamodb";
+import { LambdaClient, ListFunctionsCommand } from "@aws-sdk/client-lambda";
+import {
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  ListBucketsCommand,
+  ListObjectsV2Command,
+  S3Client,
+} from "@aws-sdk/client-s3";
+import { GetQueueAttributesCommand, ListQueuesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import type { TasklaneClient, Topology } from "../../../lib/index.ts";
 import { createClient } from "../../../lib/index.ts";
 import { parseTopology } from "../../../lib/task/topology.ts";
+import type { RolePolicies, TemplateResource } from "./role-policies.ts";
+import { rolePoliciesOf } from "./role-policies.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const CDK_MAX_MS = 240_000;
@@ -24,14 +36,20 @@ export function sdkAt(endpoint: string): {
 /** An app of the CDK, deployed to an emulator by the real command. */
 export class Deployment {
   readonly endpoint: string;
-  readonly #emulator: string;
+  readonly #context: Readonly<Record<string, string>>;
   readonly #app: string;
   readonly #folder: string = mkdtempSync(join(tmpdir(), "tasklane-cdk-"));
   #outputs: Readonly<Record<string, Readonly<Record<string, string>>>> = {};
 
-  constructor(endpoint: string, emulator: string, app: string = "infra/app.ts") {
+  /** `context` is passed on to the app, as `cdk --context` does. */
+  constructor(
+    endpoint: string,
+    emulator: string,
+    app: string = "infra/app.ts",
+    context: Readonly<Record<string, string>> = {},
+  ) {
     this.endpoint = endpoint;
-    this.#emulator = emulator;
+    this.#context = { emulator, ...context };
     this.#app = app;
   }
 
@@ -87,14 +105,24 @@ export class Deployment {
 
   /** The physical id of a resource, by the beginning of its logical one and its type. */
   async resource(stack: string, logicalId: string, type: string): Promise<string> {
-    const { StackResources = [] } = await new CloudFormationClient(sdkAt(this.endpoint)).send(
-      new DescribeStackResourcesCommand({ StackName: stack }),
-    );
-    const found = StackResources.find(
+    const found = (await this.#resources(stack)).find(
       ({ LogicalResourceId = "", ResourceType }) => LogicalResourceId.startsWith(logicalId) && ResourceType === type,
     );
     if (found?.PhysicalResourceId === undefined) throw new Error(`${stack} has no ${type} ${logicalId}`);
     return found.PhysicalResourceId;
+  }
+
+  /** What the roles of a stack may do, by the template that was deployed. */
+  async rolePolicies(stack: string): Promise<RolePolicies> {
+    const template = JSON.parse(readFileSync(join(this.#folder, "cdk.out", `${stack}.template.json`), "utf8")) as {
+      Resources: Record<string, TemplateResource>;
+    };
+    const deployed = await this.#resources(stack);
+    const ids = deployed.map(({ LogicalResourceId = "", PhysicalResourceId = "" }): [string, string] => [
+      LogicalResourceId,
+      PhysicalResourceId,
+    ]);
+    return rolePoliciesOf(template.Resources, Object.fromEntries(ids));
   }
 
   /** The keys in a bucket. */
@@ -109,14 +137,59 @@ export class Deployment {
     return Buffer.from((await Body?.transformToByteArray()) ?? []);
   }
 
+  /** Messages of a queue: visible, in flight and delayed, by SQS's own count. */
+  async messages(url: string | undefined): Promise<number> {
+    if (url === undefined) return 0;
+    const { Attributes = {} } = await new SQSClient(sdkAt(this.endpoint)).send(
+      new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ["All"] }),
+    );
+    return [
+      "ApproximateNumberOfMessages",
+      "ApproximateNumberOfMessagesNotVisible",
+      "ApproximateNumberOfMessagesDelayed",
+    ]
+      .map((name) => Number(Reflect.get(Attributes, name) ?? 0))
+      .reduce((sum, value) => sum + value, 0);
+  }
+
+  /** The queues, tables, buckets and functions of the whole emulator whose names begin as a stack's do. */
+  async leftOvers(stack: string): Promise<string[]> {
+    const [queues, tables, buckets, functions] = await Promise.all([
+      new SQSClient(sdkAt(this.endpoint)).send(new ListQueuesCommand({ QueueNamePrefix: stack })),
+      new DynamoDBClient(sdkAt(this.endpoint)).send(new ListTablesCommand({})),
+      this.#s3().send(new ListBucketsCommand({})),
+      new LambdaClient(sdkAt(this.endpoint)).send(new ListFunctionsCommand({})),
+    ]);
+    const names = [
+      ...(queues.QueueUrls ?? []).map((url) => url.slice(url.lastIndexOf("/") + 1)),
+      ...(tables.TableNames ?? []),
+      ...(buckets.Buckets ?? []).map(({ Name = "" }) => Name),
+      ...(functions.Functions ?? []).map(({ FunctionName = "" }) => FunctionName),
+    ];
+    return names.filter((name) => name.toLowerCase().startsWith(stack.toLowerCase()));
+  }
+
   /** The buckets of a stack. */
-  async buckets(stack: string): Promise<string[]> {
+  buckets(stack: string): Promise<string[]> {
+    return this.#named(stack, "AWS::S3::Bucket");
+  }
+
+  /** The log groups of a stack. */
+  logGroups(stack: string): Promise<string[]> {
+    return this.#named(stack, "AWS::Logs::LogGroup");
+  }
+
+  async #named(stack: string, type: string): Promise<string[]> {
+    return (await this.#resources(stack)).flatMap(({ ResourceType, PhysicalResourceId }) =>
+      ResourceType === type && PhysicalResourceId !== undefined ? [PhysicalResourceId] : [],
+    );
+  }
+
+  async #resources(stack: string): Promise<readonly StackResource[]> {
     const { StackResources = [] } = await new CloudFormationClient(sdkAt(this.endpoint)).send(
       new DescribeStackResourcesCommand({ StackName: stack }),
     );
-    return StackResources.flatMap(({ ResourceType, PhysicalResourceId }) =>
-      ResourceType === "AWS::S3::Bucket" && PhysicalResourceId !== undefined ? [PhysicalResourceId] : [],
-    );
+    return StackResources;
   }
 
   async #empty(bucket: string): Promise<void> {
@@ -137,8 +210,7 @@ export class Deployment {
       ...args,
       "--app",
       `node ${this.#app}`,
-      "--context",
-      `emulator=${this.#emulator}`,
+      ...Object.entries(this.#context).flatMap(([name, value]) => ["--context", `${name}=${value}`]),
       "--output",
       join(this.#folder, "cdk.out"),
       "--ci",

@@ -12,4 +12,4 @@ const common = {
   without: ["alarms", "autoDeleteObjects", "dashboard", "metricMath"] as const,
 };
 new TaskQueue(stack, "Load", { ...common, queueName: "load" });
-new TaskQueue(stack, "Trouble", { ...common, queueName: "trouble", lanes: ["normal"] });
+new TaskQueue(stack, "Trouble", { ...common, queueName: "trouble", lanes: ["high", "normal"] });

@@ -1,0 +1,4 @@
+import { createLambdaWorker } from "tasklane/lambda";
+import { handlers } from "./mails.ts";
+
+export const handler = createLambdaWorker({ handlers });

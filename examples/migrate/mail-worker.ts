@@ -1,0 +1,4 @@
+import { createWorker } from "tasklane";
+import { sent } from "./mail-handlers.ts";
+
+await createWorker({ handlers: [sent], concurrency: 20 }).run();
