@@ -37,7 +37,7 @@ export function sdkAt(endpoint: string): {
 export class Deployment {
   readonly endpoint: string;
   readonly #context: Readonly<Record<string, string>>;
-  readonly #app: string;
+  #app: string;
   readonly #folder: string = mkdtempSync(join(tmpdir(), "tasklane-cdk-"));
   #outputs: Readonly<Record<string, Readonly<Record<string, string>>>> = {};
 
@@ -58,18 +58,11 @@ export class Deployment {
     return this.#cdk("bootstrap", "aws://000000000000/us-east-1");
   }
 
-  /** Runs `cdk deploy`, and reads its outputs file. */
-  async deploy(...args: readonly string[]): Promise<string> {
+  /** Runs `cdk deploy`, and reads its outputs file. Another app has to make the same stacks. */
+  async deploy(app: string = this.#app): Promise<string> {
+    this.#app = app;
     const outputs = join(this.#folder, "outputs.json");
-    const output = await this.#cdk(
-      "deploy",
-      "--all",
-      "--require-approval",
-      "never",
-      "--outputs-file",
-      outputs,
-      ...args,
-    );
+    const output = await this.#cdk("deploy", "--all", "--require-approval", "never", "--outputs-file", outputs);
     this.#outputs = JSON.parse(readFileSync(outputs, "utf8"));
     return output;
   }
