@@ -22,18 +22,21 @@ export class AcknowledgeBuffer implements RunnerHost {
   readonly #services: Services;
   readonly #pending = new Map<Lane, Pending>();
   readonly #requests = new Set<Promise<unknown>>();
+  #closed = false;
 
   constructor(services: Services) {
     this.#services = services;
   }
 
   acknowledge(delivery: Delivery): void {
+    if (this.#closed) return;
     const pending = this.#of(delivery.lane);
     pending.acknowledge.push(delivery.message.receipt);
     this.#arm(delivery.lane, pending, pending.acknowledge.length);
   }
 
   release(delivery: Delivery, visibilityMs: number): void {
+    if (this.#closed) return;
     const pending = this.#of(delivery.lane);
     pending.release.push({ receipt: delivery.message.receipt, visibilityMs });
     this.#arm(delivery.lane, pending, pending.release.length);
@@ -43,6 +46,13 @@ export class AcknowledgeBuffer implements RunnerHost {
   async flush(): Promise<void> {
     for (const lane of this.#pending.keys()) this.#send(lane);
     while (this.#requests.size > 0) await Promise.all(this.#requests);
+  }
+
+  /** Forgets what is waiting, and takes no more: its receipts are of a time that is over. */
+  close(): void {
+    this.#closed = true;
+    for (const pending of this.#pending.values()) pending.timer?.cancel();
+    this.#pending.clear();
   }
 
   #of(lane: Lane): Pending {

@@ -1,3 +1,4 @@
+import { sleep } from "../ports/clock.ts";
 import type { TaskContext } from "../task/context.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import type { Json } from "../task/json.ts";
@@ -14,7 +15,7 @@ import { noteAttempt } from "./history.ts";
 import type { Disposal } from "./intake.ts";
 import { Progress } from "./progress.ts";
 import type { RunResult } from "./run.ts";
-import { abortReason, readyInput, runHandler } from "./run.ts";
+import { abortReason, readyInput, runHandler, untilAborted } from "./run.ts";
 import type { Services } from "./services.ts";
 import { markOf } from "./services.ts";
 import type { Settlement } from "./settle.ts";
@@ -89,7 +90,10 @@ export class RunningAttempt {
     if (crashed) await this.#noteCrash();
     const early = this.#endBeforeStart(crashed);
     if (early !== undefined) return this.#settleUnstarted(early, undefined);
-    const ready = await readyInput(services, this.#handler, this.#record, envelope);
+    const { signal } = this.abort;
+    const ready = await untilAborted(readyInput(services, this.#handler, this.#record, envelope, signal), signal);
+    // A store that does not answer must not hold the claim until it looks like a crash.
+    if (ready === undefined) return this.#endAborted(undefined);
     if (!ready.ok) {
       if (ready.outcome.kind === "deferred")
         services.emit({
@@ -102,7 +106,7 @@ export class RunningAttempt {
     }
     const missed = await this.#waitForSlot();
     if (missed !== undefined) return this.#settleUnstarted(missed, ready.json);
-    if (this.abort.signal.aborted) return this.#endAborted(ready.json);
+    if (signal.aborted) return this.#endAborted(ready.json);
     return this.#start(ready.input, ready.json);
   }
 
@@ -156,7 +160,7 @@ export class RunningAttempt {
   }
 
   /** What aborted the attempt while its input was read or its slot was waited for keeps the handler from starting at all. */
-  async #endAborted(json: string): Promise<Disposal> {
+  async #endAborted(json: string | undefined): Promise<Disposal> {
     const failure = describeFailure(this.abort.signal.reason);
     if (failure.code === "CANCELLED") return this.#settleUnstarted({ kind: "cancelled", failure }, json);
     if (!this.#lost) return this.#settleUnstarted({ kind: "deferred", failure, delayMs: 0 }, json);
@@ -170,8 +174,11 @@ export class RunningAttempt {
     if (this.#window === undefined && this.#handler.definition.rateLimit === undefined) return undefined;
     // Without a slot nothing that has a limit starts: a message may have named a time at which its task would be over.
     const { startMs, endMs } = this.#window ?? { startMs: 0, endMs: 0 };
-    for (let waitMs = startMs - clock.now(); waitMs > 0; waitMs = startMs - clock.now())
-      await new Promise<void>((resolve) => clock.timer(waitMs, resolve));
+    const { signal } = this.abort;
+    for (let waitMs = startMs - clock.now(); waitMs > 0 && !signal.aborted; waitMs = startMs - clock.now())
+      await sleep(clock, waitMs, signal);
+    // Why it was aborted says what becomes of it.
+    if (signal.aborted) return undefined;
     if (clock.now() < endMs) return undefined;
     this.#host.services.emit({ type: "deferred", reason: "rate-limit", delayMs: 0, ...markOf(this.#record) });
     return {

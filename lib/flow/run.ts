@@ -37,6 +37,7 @@ export async function readyInput(
   handler: TaskHandler,
   record: TaskRecord,
   envelope: Envelope,
+  signal: AbortSignal,
 ): Promise<ReadyInput> {
   let json: string;
   try {
@@ -58,6 +59,7 @@ export async function readyInput(
     services.clock,
     handler.definition.timeoutMs,
     validate(handler.definition.input, parsed.value),
+    signal,
   );
   if (checked === undefined) {
     const failure: Failure = { code: "TIMEOUT", message: "the input schema did not answer within the task's timeout" };
@@ -78,11 +80,21 @@ export async function readyInput(
   return { ok: false, outcome: { kind: "deferred", failure, delayMs }, json, unknownSince };
 }
 
-/** What a promise comes to, or `undefined` if that takes too long. */
-async function inTime<T>(clock: Clock, ms: number, promise: Promise<T>): Promise<T | undefined> {
+/** What a promise comes to, or `undefined` if that takes too long or the signal aborts. */
+async function inTime<T>(clock: Clock, ms: number, promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   const early = new AbortController();
-  const late = sleep(clock, ms, early.signal).then(() => undefined);
+  const late = sleep(clock, ms, AbortSignal.any([early.signal, signal])).then(() => undefined);
   return Promise.race([promise, late]).finally(() => early.abort());
+}
+
+/** What a promise comes to, or `undefined` once the signal aborts: what it comes to after that is nobody's concern. */
+export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  promise.catch(() => undefined);
+  if (signal.aborted) return undefined;
+  const { promise: aborted, resolve } = Promise.withResolvers<undefined>();
+  const onAbort = (): void => resolve(undefined);
+  signal.addEventListener("abort", onAbort, { once: true });
+  return Promise.race([promise, aborted]).finally(() => signal.removeEventListener("abort", onAbort));
 }
 
 /** The part of a running attempt that others reach into. */

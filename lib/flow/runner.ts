@@ -37,6 +37,8 @@ export interface RunnerOptions
   readonly onAbandoned: () => void;
   /** Whether an attempt that starts now can end before its host does. What cannot is shown again at once. Default: always. */
   readonly canEnd?: ((handler: TaskHandler) => boolean) | undefined;
+  /** How long a handler may go on after an abort before it counts as abandoned, in milliseconds. Default, and at most, 5 s. */
+  readonly abortGraceMs?: (() => number) | undefined;
   /** The host acknowledges what has ended only when it stops: until then it is kept out of sight. Default false. */
   readonly keepsAcknowledged?: boolean | undefined;
 }
@@ -81,7 +83,7 @@ export class Runner {
         services,
         heartbeat: this.#heartbeat,
         giveUp: this.#giveUp.signal,
-        abortGraceMs: () => this.#abortGraceMs,
+        abortGraceMs: () => Math.min(this.#abortGraceMs, options.abortGraceMs?.() ?? ABORT_GRACE_MS),
         onSettleTrouble: (troubled) => {
           this.#settleTroubles += troubled ? 1 : -1;
           // What waits here may start elsewhere meanwhile.

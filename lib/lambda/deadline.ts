@@ -7,6 +7,8 @@ const RESERVE_MIN_MS = 1_000;
 const RESERVE_MAX_MS = 5_000;
 /** An attempt that starts this soon had the whole of the invocation. Of a short one it is a third. */
 const FRESH_MAX_MS = 2_000;
+/** Nothing can be claimed, run and settled in less. */
+const WORK_MIN_MS = 50;
 /** A handler that has the time of a whole invocation times out this long before what has not ended is interrupted. */
 const TIME_OUT_FIRST_MS = 100;
 
@@ -27,7 +29,9 @@ export class Deadline {
     const remaining = remainingOf(context);
     this.isSet = remaining !== undefined;
     this.totalMs = remaining ?? Number.MAX_SAFE_INTEGER;
-    this.reserveMs = Math.min(RESERVE_MAX_MS, Math.max(RESERVE_MIN_MS, this.totalMs * RESERVE_RATIO));
+    // Of a short one half is for work, or nothing would ever fit.
+    const reserveMs = Math.min(RESERVE_MAX_MS, Math.max(RESERVE_MIN_MS, this.totalMs * RESERVE_RATIO));
+    this.reserveMs = Math.min(reserveMs, this.totalMs / 2);
   }
 
   /** The function's timeout: Lambda takes whole seconds, of which the start has used some milliseconds. */
@@ -50,7 +54,7 @@ export class Deadline {
    * start: it would not have more time in another one.
    */
   fits(timeoutMs: number): boolean {
-    if (this.workMs <= 0) return false;
+    if (this.workMs < WORK_MIN_MS) return false;
     return timeoutMs <= this.workMs || (this.#isFresh && timeoutMs <= this.functionMs);
   }
 

@@ -47,6 +47,9 @@ export interface Invocation {
 
 /** The very end of an invocation, for the answer to leave. */
 const ANSWER_MS = 200;
+/** After the heartbeat has ended nothing may hold the answer for long: what has ended would be shown again before it is deleted. */
+const COUNTERS_MAX_MS = 1_000;
+const RELEASES_MAX_MS = 2_000;
 
 /** Brings each message of an event to its end, or gives it back in time. Leaves no timer behind: the environment may be frozen. */
 export async function runInvocation(environment: Environment, invocation: Invocation): Promise<void> {
@@ -56,7 +59,8 @@ export async function runInvocation(environment: Environment, invocation: Invoca
     await runMessages(environment, invocation);
   } finally {
     writeMetrics();
-    if (counters.due()) await waitAtMost(services.clock, counters.flush(), Math.max(0, deadline.leftMs - ANSWER_MS));
+    if (counters.due())
+      await waitAtMost(services.clock, counters.flush(), Math.min(COUNTERS_MAX_MS, untilAnswer(deadline)));
   }
 }
 
@@ -64,32 +68,36 @@ async function runMessages(environment: Environment, invocation: Invocation): Pr
   const { services } = environment;
   const { deadline, event, log } = invocation;
   const given = new AcknowledgeBuffer(services);
-  let over = false;
   const runner = makeRunner(environment, invocation, {
     acknowledge: ({ message }) => void invocation.acknowledged.add(message.id),
-    release: (delivery, visibilityMs) => {
-      // What an abandoned handler comes to in a later invocation has no receipt any more.
-      if (!over) given.release(delivery, visibilityMs);
-    },
+    release: (delivery, visibilityMs) => given.release(delivery, visibilityMs),
   });
   const offer = (records: readonly LambdaSqsRecord[]): void => {
     for (const [lane, messages] of byLane(environment, log, records)) runner.offer(lane, messages);
   };
   const foreign = environment.decode === undefined ? [] : event.Records.filter(isForeign);
-  offer(event.Records.filter((record) => !foreign.includes(record)));
-  // Beside the others: a slow decode keeps none of them from their time.
-  const decoding = takeForeignOnes(environment, invocation, foreign).then(offer);
-  await waitAtMost(
-    services.clock,
-    decoding.then(() => runner.idle()),
-    deadline.workMs,
-  );
-  // Also ends the heartbeat: a frozen environment must not wake up to a timer of an invocation that is over.
-  const endMs = Math.max(0, deadline.leftMs - 2 * ANSWER_MS);
-  const interrupted = await runner.stop(endMs, endMs);
-  if (interrupted > 0) log("warn", "out of time", { interrupted });
-  await waitAtMost(services.clock, given.flush(), Math.max(0, deadline.leftMs - ANSWER_MS));
-  over = true;
+  try {
+    offer(event.Records.filter((record) => !foreign.includes(record)));
+    // Beside the others: a slow decode keeps none of them from their time.
+    const decoding = takeForeignOnes(environment, invocation, foreign).then(offer);
+    await waitAtMost(
+      services.clock,
+      decoding.then(() => runner.idle()),
+      deadline.workMs,
+    );
+  } finally {
+    // Also ends the heartbeat: a frozen environment must not wake up to a timer of an invocation that is over.
+    const endMs = Math.max(0, deadline.leftMs - 2 * ANSWER_MS);
+    const interrupted = await runner.stop(endMs, endMs);
+    if (interrupted > 0) log("warn", "out of time", { interrupted });
+    await waitAtMost(services.clock, given.flush(), Math.min(RELEASES_MAX_MS, untilAnswer(deadline)));
+    // What an abandoned handler comes to in a later invocation has no receipt any more.
+    given.close();
+  }
+}
+
+function untilAnswer(deadline: Deadline): number {
+  return Math.max(0, deadline.leftMs - ANSWER_MS);
 }
 
 function makeRunner(environment: Environment, { event, deadline, log }: Invocation, host: RunnerHost): Runner {
@@ -110,6 +118,8 @@ function makeRunner(environment: Environment, { event, deadline, log }: Invocati
     onAbandoned: () => undefined,
     canEnd: ({ definition }) => deadline.fits(definition.timeoutMs),
     timeLimitMs: ({ definition }) => deadline.limitMs(definition.timeoutMs),
+    // Half of what is left is for the outcome to be written.
+    abortGraceMs: () => Math.max(0, (deadline.leftMs - 2 * ANSWER_MS) / 2),
     keepsAcknowledged: true,
   });
 }
