@@ -7,6 +7,7 @@ import { ManualClock } from "../../lib/memory/manual-clock.ts";
 import type { FlowHost } from "../support/flow-host.ts";
 import type { FlowWorld } from "../support/flow-world.ts";
 import { flowWorld } from "../support/flow-world.ts";
+import { noise } from "../support/payload-texts.ts";
 import { concludeEvent, receiveEvent, worldFunction } from "./memory-source.ts";
 
 const input = z.object({ ms: z.int() });
@@ -273,5 +274,75 @@ describe("a function's heartbeat", () => {
       expect(world.clock.pending).toBe(0);
       await world.close();
     }
+  });
+});
+
+describe("what hangs does not hold a function beyond its deadline", () => {
+  const stored = defineTask({ name: "stored", input: z.object({ text: z.string() }), timeout: "10s" });
+  const deaf = defineTask({
+    name: "deaf",
+    input,
+    timeout: "10s",
+    backoff: { initial: "1s", max: "1s" },
+    maxRetries: 1,
+  });
+
+  test("F08 a payload store that does not answer costs no crash and no attempt, however often", async () => {
+    const world = await flowWorld();
+    const runs: string[] = [];
+    const task = await world.client.enqueue(stored, { text: noise(90_000) });
+    const host = world.newHost();
+    const served = worldFunction(world, { handlers: [stored.handle(({ text }) => void runs.push(text))] }, host);
+    world.faults = ({ verb }) => (verb === "get" ? new Promise<undefined>(() => undefined) : undefined);
+    for (let times = 0; times < 5; times++) {
+      const { tookMs } = await served.serve(20_000);
+      expect(tookMs).toBeLessThan(20_000);
+      await world.advance("5s");
+    }
+    expect(world.record(task.id)).toMatchObject({ state: "queued", attempts: 0, crashes: 0 });
+    world.faults = undefined;
+    await served.serve(20_000);
+    expect(world.record(task.id)).toMatchObject({ state: "succeeded", attempts: 1, crashes: 0 });
+    expect(runs).toHaveLength(1);
+    await world.close();
+  });
+
+  test("F06 a handler that ignores its signal is settled as timed out before the end, and leaves no timer", async () => {
+    const world = await flowWorld();
+    const task = await world.client.enqueue(deaf, { ms: 0 });
+    const host = world.newHost();
+    const served = worldFunction(world, { handlers: [deaf.handle(() => new Promise<never>(() => undefined))] }, host);
+    const { tookMs } = await served.serve(10_000);
+    expect(tookMs).toBeLessThan(10_000);
+    expect(world.record(task.id)).toMatchObject({ state: "queued", failures: 1, crashes: 0 });
+    expect(world.clock.nextTimerAt()).toBeUndefined();
+    await world.advance("2s");
+    await served.serve(10_000);
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "RETRIES_EXHAUSTED", crashes: 0 });
+    await world.close();
+  });
+
+  test("a function of one second runs what fits into half of it", async () => {
+    const world = await flowWorld();
+    const quick = defineTask({ name: "quick", input, timeout: "400ms" });
+    const task = await world.client.enqueue(quick, { ms: 1 });
+    const served = worldFunction(world, { handlers: [quick.handle(() => undefined)] });
+    await served.serve(995);
+    expect(world.record(task.id)).toMatchObject({ state: "succeeded" });
+    await world.close();
+  });
+
+  test("F41 counters that are not written hold the answer for a second at most", async () => {
+    const world = await flowWorld();
+    await world.client.enqueue(short, { ms: 1 });
+    const host = world.newHost();
+    const served = worldFunction(world, { handlers: working(host) }, host);
+    world.faults = ({ verb }) => (verb === "addCounters" ? new Promise<undefined>(() => undefined) : undefined);
+    const { tookMs, report } = await served.serve(60_000);
+    expect(report.batchItemFailures).toEqual([]);
+    expect(tookMs).toBeGreaterThanOrEqual(1_000);
+    expect(tookMs).toBeLessThan(1_200);
+    world.faults = undefined;
+    await world.close();
   });
 });
