@@ -8,6 +8,7 @@ import { Architecture, Code, Function as LambdaFunction, RecursiveLoop, Runtime 
 import type { RetentionDays } from "aws-cdk-lib/aws-logs";
 import type { Construct } from "constructs";
 import type * as Esbuild from "esbuild";
+import { bundleScheduler } from "./bundle-scheduler.ts";
 import { makeFunctionRole, makeLogGroup } from "./function-role.ts";
 
 /** It stops itself before this and goes on in the next minute. */
@@ -51,26 +52,11 @@ function schedulerCode(): Code {
       image: DockerImage.fromRegistry("none"),
       local: {
         tryBundle: (folder) => {
-          bundle(join(functions, "scheduler.ts"), join(folder, "index.mjs"));
+          const esbuild: typeof Esbuild = createRequire(import.meta.url)("esbuild");
+          bundleScheduler(esbuild, join(functions, "scheduler.ts"), join(folder, "index.mjs"));
           return true;
         },
       },
     },
-  });
-}
-
-/** As scripts/bundle-scheduler.mjs does for the package. */
-function bundle(entry: string, outfile: string): void {
-  const esbuild: typeof Esbuild = createRequire(import.meta.url)("esbuild");
-  esbuild.buildSync({
-    entryPoints: [entry],
-    outfile,
-    bundle: true,
-    minify: true,
-    platform: "node",
-    target: "node22",
-    format: "esm",
-    banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
-    logLevel: "warning",
   });
 }

@@ -104,7 +104,7 @@ export async function resolveTopology(
   for (const name of names) {
     const value = environment[name]?.trim();
     if (value === undefined || value === "") continue;
-    const topology = await readTopology(value, name);
+    const topology = await readTopology(value, name, queue);
     if (queue === undefined || topology.queue === queue) return topology;
     throw new TasklaneError("TOPOLOGY_MISSING", {
       what: `${name} names another queue`,
@@ -125,8 +125,8 @@ function variableOf(queue: string): string {
   return `${VARIABLE}_${queue.toUpperCase().replace(/[^A-Z0-9]/g, "_")}`;
 }
 
-async function readTopology(value: string, name: string): Promise<Topology> {
-  if (value.startsWith("{")) return parseTopology(value, name);
+async function readTopology(value: string, name: string, queue: string | undefined): Promise<Topology> {
+  if (value.startsWith("{")) return parseTopology(value, name, queue);
   let json: string;
   try {
     json = await readFile(value, "utf8");
@@ -139,7 +139,7 @@ async function readTopology(value: string, name: string): Promise<Topology> {
       cause: error,
     });
   }
-  return parseTopology(json, `${name}, file ${value}`);
+  return parseTopology(json, `${name}, file ${value}`, queue);
 }
 
 function isModuleMissing(error: unknown): boolean {

@@ -115,28 +115,31 @@ export function deployedLanes(topology: Topology): readonly Lane[] {
 }
 
 /**
- * Reads a topology from JSON: its own form, or a cdk outputs file, in which one output's value is that form.
+ * Reads a topology from JSON: its own form, or a cdk outputs file, in which the values of some outputs are that form.
  *
+ * @param queue which one is meant, where there are several. Default: the first
  * @throws TasklaneError `TOPOLOGY_INVALID`
  */
-export function parseTopology(json: string, source: string): Topology {
+export function parseTopology(json: string, source: string, queue?: string): Topology {
   const parsed = parseUntrustedJson(json, 1_000_000);
   if (!parsed.ok) return refuse(source, parsed.reason);
-  return findTopology(parsed.value, 0) ?? refuse(source, "it holds no queue, lanes, table and bucket");
+  const found = findTopologies(parsed.value, 0);
+  return (
+    found.find((topology) => topology.queue === queue) ??
+    found[0] ??
+    refuse(source, "it holds no queue, lanes, table and bucket")
+  );
 }
 
-function findTopology(value: Json, depth: number): Topology | undefined {
+function findTopologies(value: Json, depth: number): Topology[] {
   if (typeof value === "string" && depth > 0 && value.includes('"lanes"')) {
     const inner = parseUntrustedJson(value, 100_000);
-    return inner.ok ? findTopology(inner.value, depth + 1) : undefined;
+    return inner.ok ? findTopologies(inner.value, depth + 1) : [];
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value) || depth > 3) return undefined;
-  if (value["lanes"] !== undefined) return readTopology(value);
-  for (const inner of Object.values(value)) {
-    const found = findTopology(inner, depth + 1);
-    if (found !== undefined) return found;
-  }
-  return undefined;
+  if (typeof value !== "object" || value === null || Array.isArray(value) || depth > 3) return [];
+  if (value["lanes"] === undefined) return Object.values(value).flatMap((inner) => findTopologies(inner, depth + 1));
+  const topology = readTopology(value);
+  return topology === undefined ? [] : [topology];
 }
 
 function readTopology(value: { [key: string]: Json }): Topology | undefined {

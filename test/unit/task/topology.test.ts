@@ -49,6 +49,16 @@ describe("a topology", () => {
     }
   });
 
+  test("is the queue's that is meant, where a cdk outputs file has several", () => {
+    const mail = { ...full, queue: "mail" };
+    const outputs = JSON.stringify({
+      Shop: { TasksTopology: JSON.stringify(full), MailTopology: JSON.stringify(mail) },
+    });
+    expect(parseTopology(outputs, "outputs.json", "mail")).toEqual(mail);
+    expect(parseTopology(outputs, "outputs.json")).toEqual(full);
+    expect(parseTopology(outputs, "outputs.json", "nobody's")).toEqual(full);
+  });
+
   test("of a producer is at most 700 bytes with real URLs and four lanes", () => {
     expect(Buffer.byteLength(JSON.stringify(producer))).toBeLessThanOrEqual(700);
   });
