@@ -54,10 +54,12 @@ export function logEvents(
 ): EventListener {
   const told = new Set<string>();
   return (event) => {
-    // Once for each name: a typo would otherwise wait in silence, and a rolling deploy must not flood the log.
+    // Once for each name: a typo would otherwise wait in silence, and a rolling deploy must not flood the log. Why a task that has a
+    // handler is put off, whoever does so says.
     if (
       event.type === "deferred" &&
       event.reason === "unknown-task" &&
+      !handlers.has(event.task) &&
       told.size < UNKNOWN_TOLD_MAX &&
       !told.has(event.task)
     ) {

@@ -71,7 +71,10 @@ function disposeBuried(buried: "buried" | "moved-on" | "failed"): Disposal {
   return buried === "failed" ? { kind: "release", visibilityMs: 5_000 } : ACKNOWLEDGE;
 }
 
-/** A task of our own that this worker does not know waits for one that does: a deploy may be rolling. After a day it dies. */
+/**
+ * A task of our own that this worker does not know, or that could never end here, waits for one that can take it: a deploy may be
+ * rolling. After a day it dies.
+ */
 async function deferUnknown(
   services: Services,
   delivery: Delivery,
@@ -81,8 +84,11 @@ async function deferUnknown(
   const { id, task } = decoded;
   const since = decoded.unknownSince ?? now;
   if (now - since >= UNKNOWN_TASK_MAX_MS) {
-    const known = decoded.kind === "newer" ? "the version of its message" : `task "${task}"`;
-    return buryUnknown(services, id, `no worker has known ${known} for a day`);
+    const message =
+      decoded.kind === "newer"
+        ? "no worker has known the version of its message for a day"
+        : `no worker could take task "${task}" for a day: none that saw it has a handler, or its timeout is above their function's`;
+    return buryUnknown(services, id, message);
   }
   const delayMs = Math.round(UNKNOWN_DELAY_MS * (0.5 + services.random.next()));
   const body = markUnknownSince(delivery.message.body, since);

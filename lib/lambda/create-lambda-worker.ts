@@ -68,7 +68,8 @@ const OPTIONS: readonly (keyof LambdaWorkerOptions)[] = [
 /**
  * Makes a function that runs tasks behind an SQS event source with `ReportBatchItemFailures`. It is the worker process's own runner:
  * claims, leases, heartbeats, retries and rate limits are the same. It starts only what can end before the function's deadline, and
- * gives back the rest.
+ * gives back the rest. A task whose timeout is above the function's is told of by an error line, and waits for another worker or
+ * another deploy as an unknown task does, for a day; the function's other tasks run.
  *
  * ```ts
  * export const handler = createLambdaWorker({ handlers });
@@ -84,6 +85,7 @@ export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
   const log = safeLogger(options.log ?? jsonLogger(clock));
   let connecting: Promise<Environment> | undefined;
   let functionMs = 0;
+  const refused = new Set<string>();
 
   /** Connects once for the life of the function's environment; what failed is tried anew by the next invocation. */
   const environment = (): Promise<Environment> => {
@@ -109,8 +111,13 @@ export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
       const deadline = new Deadline(clock, context);
       // The longest time that any invocation had: one that had to start the function anew may have less.
       functionMs = Math.max(functionMs, deadline.functionMs);
-      checkTimeouts(handlers, functionMs);
-      await runInvocation(await environment(), { event, deadline, log: invocationLog, acknowledged });
+      const tooLong = tooLongFor(functionMs, handlers);
+      for (const { definition } of tooLong.values()) {
+        if (refused.has(definition.name)) continue;
+        refused.add(definition.name);
+        invocationLog("error", "task refused", describe(timeoutAbove(functionMs, definition)));
+      }
+      await runInvocation(await environment(), { event, deadline, log: invocationLog, acknowledged, tooLong });
     } catch (error) {
       invocationLog("error", "invocation failed", describe(error));
     }
@@ -157,22 +164,20 @@ function makeEnvironment(
   };
 }
 
-/**
- * A task that may run longer than the function would be given back for ever.
- *
- * @throws TasklaneError `OPTION_INVALID`
- */
-function checkTimeouts(handlers: ReadonlyMap<string, TaskHandler>, functionMs: number): void {
+/** The tasks that may run longer than the function: whatever invocation they came to would give them back. */
+function tooLongFor(functionMs: number, handlers: ReadonlyMap<string, TaskHandler>): ReadonlyMap<string, TaskHandler> {
   // An invocation that begins with hardly any time left says nothing about the function.
-  if (functionMs <= 1_000) return;
-  for (const [name, { definition }] of handlers)
-    if (definition.timeoutMs > functionMs)
-      throw new TasklaneError("OPTION_INVALID", {
-        what: `The timeout of task "${name}" is above that of the function, so it could never end here`,
-        received: `${definition.timeoutMs} ms`,
-        expected: `at most ${functionMs / 1_000} s, the function's timeout`,
-        fix: "raise the function's timeout (and with it the queue's visibility), or lower the task's",
-      });
+  if (functionMs <= 1_000) return new Map();
+  return new Map([...handlers].filter(([, { definition }]) => definition.timeoutMs > functionMs));
+}
+
+function timeoutAbove(functionMs: number, { name, timeoutMs }: TaskHandler["definition"]): TasklaneError {
+  return new TasklaneError("OPTION_INVALID", {
+    what: `The timeout of task "${name}" is above that of the function, so it could never end here and is put off`,
+    received: `${timeoutMs} ms`,
+    expected: `at most ${functionMs / 1_000} s, the function's timeout`,
+    fix: "raise the function's timeout (and with it the queue's visibility), lower the task's, or run it in a container",
+  });
 }
 
 function describe(error: unknown): { error: string; code?: string } {

@@ -43,6 +43,8 @@ export interface Invocation {
   readonly log: AttemptLogger;
   /** The ids that Lambda may delete: at any moment it holds the truth, so that whatever happens the report is right. */
   readonly acknowledged: Set<string>;
+  /** Tasks that could not end in any invocation. They wait for another worker, as those that are not known here do. */
+  readonly tooLong: ReadonlyMap<string, TaskHandler>;
 }
 
 /** The very end of an invocation, for the answer to leave. */
@@ -100,11 +102,12 @@ function untilAnswer(deadline: Deadline): number {
   return Math.max(0, deadline.leftMs - ANSWER_MS);
 }
 
-function makeRunner(environment: Environment, { event, deadline, log }: Invocation, host: RunnerHost): Runner {
-  const { services, handlers, concurrency, times, worker, producer, laneOf } = environment;
+function makeRunner(environment: Environment, invocation: Invocation, host: RunnerHost): Runner {
+  const { event, deadline, log, tooLong } = invocation;
+  const { services, concurrency, times, worker, producer, laneOf } = environment;
   const lanes = new Set(event.Records.map(laneOf));
   return new Runner(services, {
-    handlers,
+    handlers: new Map([...environment.handlers].filter(([name]) => !tooLong.has(name))),
     // A lane that sends nothing here must not keep slots for itself.
     lanes: LANES.filter((lane) => lanes.has(lane)),
     concurrency,

@@ -125,6 +125,28 @@ describe("a function near its deadline", () => {
     await world.close();
   });
 
+  test("F06 a task whose timeout is above the function's waits for a function that can take it, and holds up no other", async () => {
+    const world = await flowWorld();
+    const [refused, neighbour] = [
+      await world.client.enqueue(long, { ms: 5_000 }),
+      await world.client.enqueue(short, { ms: 5_000 }),
+    ];
+    const host = world.newHost();
+    const served = worldFunction(world, { handlers: working(host) }, host);
+    for (let minutes = 0; minutes < 60; minutes++) {
+      await served.serve(30_000);
+      await world.advance("1m");
+    }
+    expect(world.record(neighbour.id)).toMatchObject({ state: "succeeded", attempts: 1 });
+    expect(world.record(refused.id)).toMatchObject({ state: "queued", attempts: 0, failures: 0, crashes: 0 });
+    expect(served.log.filter(({ message }) => message === "task refused")).toHaveLength(2);
+    // The function's timeout was raised.
+    const raised = worldFunction(world, { handlers: working(host) }, host);
+    await raised.serve(120_000);
+    expect(world.record(refused.id)).toMatchObject({ state: "succeeded", attempts: 1 });
+    await world.close();
+  });
+
   test("F06 a handler that ignores its signal costs the others nothing, and leaves no timer behind", async () => {
     const world = await flowWorld();
     const deaf = defineTask({ name: "deaf", input, timeout: "54s" });

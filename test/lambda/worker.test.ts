@@ -136,19 +136,30 @@ describe("a Lambda worker on the embedded stack", () => {
     expect(await task.result()).toBe(4);
   });
 
-  test("says that a task's timeout is above the function's, and gives everything back", async () => {
+  test("F06 refuses a task whose timeout is above the function's, says so once, and runs its neighbours", async () => {
     const source = await open();
-    await client.enqueue(add, { a: 1, b: 1 });
-    const event = await source.receive();
+    const refused = await client.enqueue(add, { a: 1, b: 1 });
+    const neighbour = await client.enqueue(slow, { ms: 1 });
     const lines: string[] = [];
     const worker = createLambdaWorker({
-      handlers,
+      handlers: [...handlers, ...slowHandlers],
       topology,
-      log: (_level, message, fields) => lines.push(`${message} ${JSON.stringify(fields)}`),
+      log: (level, message, fields) => lines.push(`${level} ${message} ${JSON.stringify(fields)}`),
       writeMetrics: () => undefined,
     });
-    expect((await worker(event, contextOf(10_000))).batchItemFailures).toHaveLength(event.Records.length);
-    expect(lines.join("\n")).toMatch(/invocation failed.*OPTION_INVALID.*add/);
+    const event = await source.receive();
+    const report = await worker(event, contextOf(10_000));
+    await source.conclude(event, report);
+    await worker({ Records: [] }, contextOf(10_000));
+    expect(await neighbour.get()).toMatchObject({ state: "succeeded" });
+    expect(await refused.get()).toMatchObject({ state: "queued", attempts: 0 });
+    expect(report).toEqual({ batchItemFailures: [] });
+    expect(await source.count()).toBe(1);
+    const told = lines.filter((line) => line.includes("OPTION_INVALID"));
+    expect(told).toHaveLength(2);
+    expect(told[0]).toMatch(/^error task refused .*task \\"add\\".*10 s/u);
+    expect(told[1]).toContain("fail");
+    expect(lines.join("\n")).not.toContain("unknown task");
   });
 
   test("writes metrics by queue and task, and no task id", async () => {
