@@ -11,6 +11,12 @@ const TRIES_MAX = 4;
 /** The longest wait before the second try; doubles with each further one. */
 const RETRY_WAIT_MS = 100;
 
+/**
+ * What S3 answers to a get of an object that is not there if the role may not list the bucket: it says 403 in place of 404, and names
+ * the permission that it looked for. A get that itself is denied names `s3:GetObject`, and one whose key is refused `kms:Decrypt`.
+ */
+const LIST_DENIED = /not authorized to perform: s3:ListBucket on resource/u;
+
 /** The payloads port on one S3 bucket. */
 export class S3Payloads implements Payloads {
   readonly #client: S3Client;
@@ -57,7 +63,7 @@ export class S3Payloads implements Payloads {
         body = answer.Body;
       } catch (error) {
         // Only a clear "no such key" means that it is gone; a bucket that is missing or closed to us is an error.
-        if (isNamed(error, "NoSuchKey")) return undefined;
+        if (isNamed(error, "NoSuchKey") || asksToList(error)) return undefined;
         throw this.#explain(error, "s3:GetObject");
       }
       try {
@@ -76,4 +82,8 @@ export class S3Payloads implements Payloads {
   #explain(error: unknown, action: string): unknown {
     return toTasklaneError(error, { action, resource: `bucket "${this.#bucket}"` });
   }
+}
+
+function asksToList(error: unknown): boolean {
+  return isNamed(error, "AccessDenied") && error instanceof Error && LIST_DENIED.test(error.message);
 }

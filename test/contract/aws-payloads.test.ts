@@ -7,7 +7,7 @@ import type { Backend } from "../../lib/ports/backend.ts";
 import { provision } from "../../lib/provision.ts";
 import { PAYLOAD_MAX_BYTES } from "../../lib/task/limits.ts";
 import type { InterferingProxy } from "../support/interfering-proxy.ts";
-import { s3Error, startProxy } from "../support/interfering-proxy.ts";
+import { s3Denied, s3Error, startProxy } from "../support/interfering-proxy.ts";
 
 const BYTES = new TextEncoder().encode("some bytes");
 
@@ -74,6 +74,8 @@ describe("a get", () => {
     expect(await backend.payloads.get("d30/nothing")).toBeUndefined();
     const answers = [
       { reply: s3Error(403, "AccessDenied"), code: "PERMISSION_DENIED" },
+      { reply: s3Denied("s3:GetObject", "arn:aws:s3:::bucket/d30/nothing"), code: "PERMISSION_DENIED" },
+      { reply: s3Denied("kms:Decrypt", "arn:aws:kms:us-east-1:111122223333:key/k"), code: "PERMISSION_DENIED" },
       { reply: s3Error(404, "NoSuchBucket"), code: "RESOURCE_MISSING" },
       { reply: s3Error(503, "SlowDown"), code: "BACKEND_UNAVAILABLE" },
       { reply: s3Error(500, "InternalError"), code: "BACKEND_UNAVAILABLE" },
@@ -82,6 +84,12 @@ describe("a get", () => {
       proxy.interfere(async () => reply);
       await expect(backend.payloads.get("d30/nothing")).rejects.toMatchObject({ code });
     }
+  });
+
+  test("F25 takes S3's wish for s3:ListBucket for absence: a role without it is told of no other", async () => {
+    proxy.interfere(async () => s3Denied("s3:ListBucket", "arn:aws:s3:::bucket"));
+    expect(await backend.payloads.get("d30/nothing")).toBeUndefined();
+    expect(proxy.count("GET")).toBe(1);
   });
 
   test("gives back what is stored, damaged or not: its reader checks the hash", async () => {

@@ -12,7 +12,7 @@ import type { TasklaneEvent } from "../../lib/task/events.ts";
 import type { Topology } from "../../lib/task/topology.ts";
 import { createWorker } from "../../lib/worker.ts";
 import type { InterferingProxy } from "../support/interfering-proxy.ts";
-import { s3Error, startProxy } from "../support/interfering-proxy.ts";
+import { s3Denied, s3Error, startProxy } from "../support/interfering-proxy.ts";
 import { noise } from "../support/payload-texts.ts";
 
 const carry = defineTask({ name: "carry", input: z.string(), output: z.object({ length: z.number() }) });
@@ -74,8 +74,11 @@ test("F25 429, 500, 503, a broken line and a refusal for lack of permission do n
   ]);
 });
 
-test("F25 an object that is not there ends it", async () => {
-  proxy.interfere(async ({ name }, forward) => (name.startsWith("GET") ? s3Error(404, "NoSuchKey") : forward()));
+test.each([
+  { answer: "404", gone: s3Error(404, "NoSuchKey") },
+  { answer: "403, since the role may not list", gone: s3Denied("s3:ListBucket", "arn:aws:s3:::bucket") },
+])("F25 an object that is not there ends it: $answer", async ({ gone }) => {
+  proxy.interfere(async ({ name }, forward) => (name.startsWith("GET") ? gone : forward()));
   const from = proxy.count("GET");
   const task = await client.enqueue(carry, LARGE);
   await expect(task.result({ timeout: "40s" })).rejects.toMatchObject({ code: "TASK_DEAD" });

@@ -94,9 +94,20 @@ export function jsonReply(status: number, value: unknown): Reply {
 }
 
 /** An error of S3. */
-export function s3Error(status: number, code: string): Reply {
-  const body = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`;
+export function s3Error(status: number, code: string, message = code): Reply {
+  const text = message.replaceAll('"', "&quot;");
+  const body = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>${text}</Message></Error>`;
   return { status, headers: { "content-type": "application/xml" }, body: Buffer.from(body) };
+}
+
+/** What S3 answers since 2024 to a request that its own account's policies do not allow, in AWS's words. */
+export function s3Denied(action: string, resource: string): Reply {
+  const user = "arn:aws:sts::111122223333:assumed-role/worker/worker";
+  return s3Error(
+    403,
+    "AccessDenied",
+    `User: ${user} is not authorized to perform: ${action} on resource: "${resource}" because no identity-based policy allows the ${action} action`,
+  );
 }
 
 async function readAll(stream: IncomingMessage): Promise<Buffer> {
