@@ -1,10 +1,8 @@
 import { Slots } from "../control/slots.ts";
-import type { Timer } from "../ports/clock.ts";
 import { sleep, waitAtMost } from "../ports/clock.ts";
 import type { ReceivedMessage } from "../ports/queue.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import type { Lane } from "../task/lane.ts";
-import { LANES } from "../task/lane.ts";
 import { ABORT_GRACE_MS, RECEIVE_LIMIT } from "../task/limits.ts";
 import type { AttemptHost } from "./attempt.ts";
 import type { Candidate, Delivery } from "./claim.ts";
@@ -17,6 +15,7 @@ import type { Waiting } from "./launch.ts";
 import { Launcher } from "./launch.ts";
 import { Suspects } from "./suspects.ts";
 import type { Services } from "./services.ts";
+import { WaitingLanes } from "./waiting-lanes.ts";
 
 /** Where a runner's messages go back to: a worker process's queue, or the report of a function. */
 export interface RunnerHost {
@@ -55,9 +54,8 @@ export class Runner {
   readonly #options: RunnerOptions;
   readonly #heartbeat: Heartbeat;
   readonly #slots: Slots;
-  readonly #waiting = new Map<Lane, Waiting[]>(LANES.map((lane) => [lane, []]));
+  readonly #waiting: WaitingLanes;
   readonly #suspects: Suspects;
-  readonly #prefetchTimers = new Set<Timer>();
   readonly #work = new Set<Promise<void>>();
   readonly #launching = new Set<Promise<void>>();
   readonly #stop = new AbortController();
@@ -74,6 +72,9 @@ export class Runner {
     this.#options = options;
     this.#heartbeat = new Heartbeat(services, options.times);
     this.#slots = new Slots(options.lanes, options.concurrency);
+    this.#waiting = new WaitingLanes(services.clock, options.times.leaseMs, (candidate) =>
+      this.#track(this.#launcher.passOn(candidate, "busy")),
+    );
     this.#suspects = new Suspects(services.clock, options.times.leaseMs, (candidate) =>
       this.#track(this.#launcher.passOn(candidate, "suspect")),
     );
@@ -101,8 +102,8 @@ export class Runner {
 
   /** How many messages of a lane could start now. 0 while something keeps new work from starting. */
   capacity(lane: Lane): number {
-    if (this.#gated() || this.#suspects.size > 0 || this.#count(lane) > 0) return 0;
-    return this.#slots.free(lane, (other) => this.#count(other) > 0);
+    if (this.#gated() || this.#suspects.size > 0 || this.#waiting.count(lane) > 0) return 0;
+    return this.#free(lane);
   }
 
   /** Consecutive claims that the ledger did not answer: a poller waits longer the more there are. */
@@ -148,7 +149,7 @@ export class Runner {
 
   /** Resolves when nothing is left in charge. */
   async idle(): Promise<void> {
-    while (this.#work.size > 0 || this.#suspects.size > 0 || LANES.some((lane) => this.#count(lane) > 0)) {
+    while (this.#work.size > 0 || this.#suspects.size > 0 || !this.#waiting.isEmpty) {
       await Promise.race([...this.#work, ...(this.#work.size === 0 ? [sleep(this.#services.clock, 10)] : [])]);
     }
   }
@@ -177,8 +178,9 @@ export class Runner {
     return this.#stop.signal.aborted || this.#solo || this.#settleTroubles > 0;
   }
 
-  #count(lane: Lane): number {
-    return this.#waiting.get(lane)?.length ?? 0;
+  /** Slots that the lane may take: one in which nothing waits lends its own. */
+  #free(lane: Lane): number {
+    return this.#slots.free(lane, (other) => this.#waiting.count(other) > 0);
   }
 
   #track(work: Promise<void>, kind: Set<Promise<void>> = this.#work): void {
@@ -214,31 +216,10 @@ export class Runner {
     }
     for (const group of groupByTask(known)) {
       const handler = this.#options.handlers.get(group.envelope.task);
-      if (handler === undefined) continue;
-      const waiting = this.#waiting.get(group.delivery.lane);
-      // A suspect that was passed over once goes first.
-      if (group.envelope.passedOver) waiting?.unshift({ ...group, handler });
-      else waiting?.push({ ...group, handler });
+      if (handler !== undefined) this.#waiting.add({ ...group, handler });
     }
     this.#pump();
-    this.#passOnLater();
-  }
-
-  /** What several lanes brought at once may be more than there are slots: after a lease another worker gets the chance. */
-  #passOnLater(): void {
-    const left = [...this.#waiting.values()].flat();
-    if (left.length === 0) return;
-    const timer = this.#services.clock.timer(this.#options.times.leaseMs, () => {
-      this.#prefetchTimers.delete(timer);
-      for (const waiting of this.#waiting.values())
-        for (const candidate of left) {
-          const place = waiting.indexOf(candidate);
-          if (place < 0) continue;
-          waiting.splice(place, 1);
-          this.#track(this.#launcher.passOn(candidate, "busy"));
-        }
-    });
-    this.#prefetchTimers.add(timer);
+    this.#waiting.passOnLater();
   }
 
   /** Starts whatever may start now, most urgent lanes first. */
@@ -249,23 +230,17 @@ export class Runner {
       return;
     }
     for (const lane of this.#options.lanes) {
-      const waiting = this.#thoseThatCanEnd(this.#waiting.get(lane) ?? []);
-      this.#waiting.set(lane, waiting);
-      const free = this.#slots.free(lane, (other) => this.#count(other) > 0);
-      const batch = waiting.splice(0, Math.min(free, waiting.length));
+      for (const candidate of this.#waiting.removeUnless(lane, (each) => this.#canEnd(each))) this.#giveBack(candidate);
+      const batch = this.#waiting.take(lane, this.#free(lane));
       if (batch.length === 0) continue;
       for (const candidate of batch) this.#slots.take(candidate.delivery.lane);
       this.#track(this.#launcher.launch(batch), this.#launching);
     }
   }
 
-  /** Shows again what could not end in time, and answers the others. */
-  #thoseThatCanEnd(candidates: readonly Waiting[]): Waiting[] {
-    const kept: Waiting[] = [];
-    for (const candidate of candidates)
-      if (this.#options.canEnd?.(candidate.handler) === false) this.#giveBack(candidate);
-      else kept.push(candidate);
-    return kept;
+  /** Whether an attempt that starts now can end in time. What cannot is shown again. */
+  #canEnd({ handler }: Waiting): boolean {
+    return this.#options.canEnd?.(handler) !== false;
   }
 
   /** Shows again what has not started. What came often is sent anew: however often it finds no time, its receives are not used up. */
@@ -280,8 +255,7 @@ export class Runner {
     if (suspect === undefined) return;
     const { candidate, record } = suspect;
     // It would find no more time behind its next neighbours: it goes to where there are none.
-    if (this.#options.canEnd?.(candidate.handler) === false)
-      return this.#track(this.#launcher.passOn(candidate, "suspect"));
+    if (!this.#canEnd(candidate)) return this.#track(this.#launcher.passOn(candidate, "suspect"));
     this.#solo = true;
     const end = (): void => {
       this.#solo = false;
@@ -323,11 +297,7 @@ export class Runner {
   }
 
   #releaseWaiting(): void {
-    const waiting = LANES.flatMap((lane) => this.#waiting.get(lane)?.splice(0) ?? []);
-    for (const timer of this.#prefetchTimers) timer.cancel();
-    this.#prefetchTimers.clear();
-    const suspects = this.#suspects.clear();
-    for (const candidate of [...waiting, ...suspects]) this.#giveBack(candidate);
+    for (const candidate of [...this.#waiting.clear(), ...this.#suspects.clear()]) this.#giveBack(candidate);
   }
 
   #releaseAll(deliveries: readonly Delivery[]): void {

@@ -57,7 +57,7 @@ export function refusalOf(answer: ClaimAnswer, key: string): TasklaneError | und
     case "failed":
       return answer.error;
     case "in-progress":
-      return new TasklaneError("LEASE_LOST", {
+      return new TasklaneError("IDEMPOTENCY_IN_PROGRESS", {
         what: "The same work is in progress in another invocation",
         received: key,
         fix: "none is needed: the message comes again, and is acknowledged once the work is done",

@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   INPUT_INVALID: "the input does not match the task's schema",
   PAYLOAD_TOO_LARGE: "the input is larger than a payload may be",
   IDEMPOTENCY_CONFLICT: "the same idempotency key was used with another input",
+  IDEMPOTENCY_IN_PROGRESS: "the same work is being done by another invocation",
   QUEUE_FULL: "the lane's backlog has reached its limit",
   ENQUEUE_UNKNOWN: "the ledger did not answer: the task may or may not have been accepted",
   ENQUEUE_MANY_FAILED: "some entries of a batch were refused",

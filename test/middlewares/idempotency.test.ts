@@ -123,7 +123,7 @@ describe("idempotency", () => {
     expect(await deliver([order("m2", "A")])).toEqual([]);
     expect(done).toEqual(["B", "A"]);
     expect(replayed.map(([id]) => id)).toEqual(["m2"]);
-    expect(told).toEqual([["m2", "LEASE_LOST"]]);
+    expect(told).toEqual([["m2", "IDEMPOTENCY_IN_PROGRESS"]]);
   });
 
   test("does the same work twice in one batch once", async () => {
