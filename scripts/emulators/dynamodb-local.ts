@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Emulator, StartOptions } from "./index.ts";
+import type { Emulator, StartOptions } from "./emulator.ts";
 import { installOnce, run } from "./install.ts";
 import { fetchJars } from "./maven.ts";
 import { freePort, startServer } from "./process.ts";

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Emulator, StartOptions } from "./index.ts";
+import type { Emulator, StartOptions } from "./emulator.ts";
 import { installOnce } from "./install.ts";
 import { fetchJars } from "./maven.ts";
 import { freePort, startServer } from "./process.ts";

@@ -1,28 +1,12 @@
 import { checkServices } from "./check-services.ts";
 import { startDynamodbLocal } from "./dynamodb-local.ts";
 import { startElasticmq } from "./elasticmq.ts";
+import type { Emulator, StartOptions } from "./emulator.ts";
 import { startLocalstack } from "./localstack.ts";
 import { startMinistack } from "./ministack.ts";
 import type { EmulatorName } from "./versions.ts";
 
-export type { EmulatorName } from "./versions.ts";
-
-/** An emulator that answers, on 127.0.0.1. */
-export interface Emulator {
-  readonly name: EmulatorName;
-  readonly endpoint: string;
-  readonly version: string;
-  /** Path of its log, or what stands for one. */
-  readonly log: string;
-  /** Ends it with everything it started. One that was there before stays. */
-  stop(): Promise<void>;
-}
-
-/** How to start one. */
-export interface StartOptions {
-  /** Default: a free one. */
-  readonly port?: number | undefined;
-}
+export type { Emulator } from "./emulator.ts";
 
 const STARTERS: Readonly<Record<EmulatorName, (options: StartOptions) => Promise<Emulator>>> = {
   localstack: startLocalstack,

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writ
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { installDynamodbLocal } from "./dynamodb-local.ts";
-import type { Emulator, StartOptions } from "./index.ts";
+import type { Emulator, StartOptions } from "./emulator.ts";
 import { cacheFolder, installOnce, run } from "./install.ts";
 import { layOutForLocalstack, PACKAGES_FOLDER } from "./localstack-layout.ts";
 import { freePort, startServer } from "./process.ts";

@@ -1,6 +1,6 @@
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Emulator, StartOptions } from "./index.ts";
+import type { Emulator, StartOptions } from "./emulator.ts";
 import { installOnce, run } from "./install.ts";
 import { freePort, startServer } from "./process.ts";
 import { VERSIONS } from "./versions.ts";
