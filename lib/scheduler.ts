@@ -3,9 +3,13 @@ import { connect } from "./connect.ts";
 import { Counters } from "./flow/counters.ts";
 import type { RecoverOptions, RecoverReport } from "./flow/recover.ts";
 import { recover } from "./flow/recover.ts";
+import { waitAtMost } from "./ports/clock.ts";
 import { makeServices } from "./flow/services.ts";
 import type { EventListener } from "./task/events.ts";
 import type { Topology } from "./task/topology.ts";
+
+/** No count is worth more of a run's end. */
+const COUNTERS_MAX_MS = 1_000;
 
 /** Where a scheduler finds its queue, and how its runs are bounded. */
 export interface SchedulerOptions extends ConnectOptions, Pick<RecoverOptions, "maxResends"> {
@@ -22,9 +26,10 @@ export interface Scheduler {
    * Does what is due. Call it every minute, from as many hosts as you like: a lease in the ledger lets one of them work.
    *
    * @param options.until wall clock time, in milliseconds since 1970, at which to stop and leave the rest to the next run
+   * @param options.graceMs milliseconds after that in which what has begun may end, and half of that again. Default: no bound of its own
    * @throws TasklaneError `TOPOLOGY_MISSING`, `TOPOLOGY_INVALID`, `PERMISSION_DENIED`, `RESOURCE_MISSING`, `BACKEND_UNAVAILABLE`
    */
-  run(options?: Pick<RecoverOptions, "until">): Promise<RecoverReport>;
+  run(options?: Pick<RecoverOptions, "until" | "graceMs">): Promise<RecoverReport>;
   /** Lets go of sockets. */
   close(): Promise<void>;
 }
@@ -34,7 +39,7 @@ export function createScheduler(options: SchedulerOptions = {}): Scheduler {
   let connecting: Promise<Connection> | undefined;
   let counters: Counters | undefined;
   return {
-    async run({ until } = {}) {
+    async run({ until, graceMs } = {}) {
       connecting ??= connect(options.topology, options.queue, options);
       const connection = await connecting.catch((error: unknown) => {
         connecting = undefined;
@@ -43,10 +48,15 @@ export function createScheduler(options: SchedulerOptions = {}): Scheduler {
       counters ??= new Counters({ ...connection, ledger: connection.backend.ledger }, options.onEvent);
       const services = makeServices({ ...connection, onEvent: counters.listener });
       try {
-        return await recover(services, { holder: services.random.token(), until, maxResends: options.maxResends });
+        return await recover(services, {
+          holder: services.random.token(),
+          until,
+          graceMs,
+          maxResends: options.maxResends,
+        });
       } finally {
         // The tasks that it buried are dead ones like any other. A run that buried none writes nothing.
-        if (counters.due()) await counters.flush();
+        if (counters.due()) await waitAtMost(connection.clock, counters.flush(), COUNTERS_MAX_MS);
       }
     },
     async close() {

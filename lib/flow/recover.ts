@@ -1,4 +1,6 @@
+import { within } from "../ports/clock.ts";
 import type { StoredDocument } from "../ports/ledger.ts";
+import { TasklaneError } from "../task/errors.ts";
 import type { Gauges } from "../task/events.ts";
 import { parseUntrustedJson } from "../task/json.ts";
 import type { Lane } from "../task/lane.ts";
@@ -19,6 +21,11 @@ export interface RecoverOptions {
   readonly holder: string;
   /** Wall clock time, in milliseconds since 1970, at which the run stops and leaves the rest to the next one. Default: 50 s from now. */
   readonly until?: number | undefined;
+  /**
+   * Milliseconds after `until` in which what has begun may end; half as long again is for the run to be written down without what has
+   * not. Default: what has begun is waited for, since the stores' own timeouts end it.
+   */
+  readonly graceMs?: number | undefined;
   /** Ends the run early, as `until` does: the host is stopping. */
   readonly signal?: AbortSignal | undefined;
   /** Messages sent again in one run, at most. Default 500: an outage is not answered by a storm. */
@@ -84,10 +91,13 @@ export async function recover(services: Services, options: RecoverOptions): Prom
     emptyRuns,
     oldestOwed: new Map(),
   };
-  // One step that fails must not keep the others from their work, nor the run from being noted.
+  // One step that fails or does not end must not keep the others from their work, nor the run from being noted.
   const errors: unknown[] = [];
-  const attempt = <Result>(step: Promise<Result>): Promise<Result | undefined> =>
-    step.catch((error: unknown) => void errors.push(error));
+  const attempt = <Result>(step: Promise<Result>, graces = 1): Promise<Result | undefined> => {
+    const lateMs = Math.max(0, until - clock.now()) + (options.graceMs ?? 0) * graces;
+    const ended = options.graceMs === undefined ? step : within(clock, step, lateMs, () => overdue(until - now));
+    return ended.catch((error: unknown) => void errors.push(error));
+  };
   // Beside the work and not behind it: a run that does not get through its work is the one whose gauges matter.
   const measuring = now < run.until ? attempt(measureDead(services)) : undefined;
   await attempt(payOwed(services, run));
@@ -96,7 +106,8 @@ export async function recover(services: Services, options: RecoverOptions): Prom
   const cursors = (await attempt(visitSlices(services, run, state.cursors))) ?? state.cursors;
   await attempt(sweepDeadLetters(services, run));
   const done: SchedulerState = { ...mine, until: 0, emptyRuns: Object.fromEntries(emptyRuns), cursors };
-  await backend.ledger.writeDocument(DOCUMENT, JSON.stringify(done), stored.version + 1);
+  const noting = backend.ledger.writeDocument(DOCUMENT, JSON.stringify(done), stored.version + 1);
+  await attempt(noting, 0.5);
   const { owed, resent, visited, buried } = run;
   const gauges: Gauges | undefined =
     dead === undefined || oldestOwedMs === undefined
@@ -105,6 +116,14 @@ export async function recover(services: Services, options: RecoverOptions): Prom
   services.emit({ type: "scheduler-ran", owed, resent, visited, buried, failures: errors.length, gauges });
   if (errors.length > 0) throw errors[0];
   return { skipped: false, owed, resent, visited, buried, gauges };
+}
+
+function overdue(runMs: number): TasklaneError {
+  return new TasklaneError("BACKEND_UNAVAILABLE", {
+    what: "A run of the scheduler had no more time for a store's answer",
+    received: `none within its ${runMs} ms and the grace`,
+    fix: "none is needed if it is rare: the next run goes on; else look at why the table or the queues answer slowly",
+  });
 }
 
 /** Times beyond what an honest clock can have written are those of a host whose clock is ahead: they stop nobody. */

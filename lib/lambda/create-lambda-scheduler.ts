@@ -1,4 +1,7 @@
 import { clockOf, resolveTopology } from "../connect.ts";
+import { within } from "../ports/clock.ts";
+import { TasklaneError } from "../task/errors.ts";
+import type { RecoverReport } from "../flow/recover.ts";
 import type { AttemptLogger } from "../flow/attempt-report.ts";
 import { gaugeMetrics } from "../flow/gauges.ts";
 import type { SchedulerOptions } from "../scheduler.ts";
@@ -7,6 +10,14 @@ import { jsonLogger, logEvents, safeLogger } from "../worker-log.ts";
 import { Deadline } from "./deadline.ts";
 import { gaugeLine, TaskMetrics } from "./emf.ts";
 import type { LambdaContext } from "./lambda-event.ts";
+
+/** The very end of an invocation, for the answer to leave. */
+const ANSWER_MS = 200;
+const OVERDUE = {
+  what: "The scheduler's run did not end before its function",
+  expected: "a store that answers within seconds",
+  fix: "look at why the table or the queues answer slowly; the next minute's run goes on",
+};
 
 /** How a scheduler function behaves. */
 export interface LambdaSchedulerOptions extends SchedulerOptions {
@@ -42,14 +53,19 @@ export function createLambdaScheduler(
       return tell(event);
     },
   });
+  /** A run that hangs before it has begun its work, or after it, must not cost the metrics of what it did. */
+  const runWithin = (deadline: Deadline): Promise<RecoverReport> => {
+    if (!deadline.isSet) return scheduler.run();
+    const { workMs, leftMs, reserveMs } = deadline;
+    const run = scheduler.run({ until: clock.now() + workMs, graceMs: reserveMs / 2 });
+    return within(clock, run, leftMs - ANSWER_MS, () => new TasklaneError("BACKEND_UNAVAILABLE", OVERDUE));
+  };
   return async (_event, context) => {
     const deadline = new Deadline(clock, context);
     queue ??= (options.backend?.topology ?? (await resolveTopology(options.topology, options.queue))).queue;
     metrics ??= new TaskMetrics(queue);
     try {
-      const { skipped, owed, resent, visited, buried } = await scheduler.run(
-        deadline.isSet ? { until: clock.now() + deadline.workMs } : {},
-      );
+      const { skipped, owed, resent, visited, buried } = await runWithin(deadline);
       log("info", "scheduler ran", { skipped, owed, resent, visited, buried });
     } finally {
       for (const line of metrics.take(clock.now())) writeMetrics(line);

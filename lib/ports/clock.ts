@@ -43,3 +43,22 @@ export async function waitAtMost(clock: Clock, done: Promise<void>, ms: number):
   await Promise.race([done, sleep(clock, ms, early.signal)]);
   early.abort();
 }
+
+/**
+ * What a promise comes to, or the error that `late` makes if that takes longer than so many milliseconds. What it comes to after that
+ * is nobody's concern.
+ */
+export async function within<Result>(
+  clock: Clock,
+  promise: Promise<Result>,
+  ms: number,
+  late: () => Error,
+): Promise<Result> {
+  promise.catch(() => undefined);
+  const early = new AbortController();
+  const inTime = promise.then((result) => ({ result }));
+  const tooLate = sleep(clock, ms, early.signal).then(() => undefined);
+  const first = await Promise.race([inTime, tooLate]).finally(() => early.abort());
+  if (first === undefined) throw late();
+  return first.result;
+}

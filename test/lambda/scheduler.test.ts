@@ -55,6 +55,38 @@ describe("a scheduler function", () => {
     await world.close();
   });
 
+  test.each([
+    { what: "reads that take as long as they may", query: 13_000, send: 0 },
+    { what: "sends that begin just in time", query: 5_000, send: 16_000 },
+    { what: "reads that are never answered", query: 3_600_000, send: 0 },
+  ])("F07 ends before its deadline, and writes down how far it came: $what", async ({ query, send }) => {
+    const world = await flowWorld();
+    const tasks = await Promise.all(
+      Array.from({ length: 50 }, (_, place) => world.client.enqueue(remind, { place }, { delay: "20m" })),
+    );
+    await world.advance("21m");
+    const { scheduler, lines, metrics } = functionOf(world);
+    const times: Readonly<Record<string, number>> = { query, send };
+    world.faults = ({ verb }) => {
+      const ms = times[verb] ?? 0;
+      return ms === 0 ? undefined : new Promise((resolve) => void world.clock.timer(ms, () => resolve(undefined)));
+    };
+    const began = world.clock.now();
+    await expect(world.during(scheduler({}, contextOf(world, 60_000)))).rejects.toThrow("BACKEND_UNAVAILABLE");
+    expect(world.clock.now() - began).toBeLessThan(60_000);
+    // Whatever could be measured is told all the same.
+    if (query < 60_000) expect(metrics.map((line) => JSON.parse(line))).toMatchObject([{ DeadTasks: 0 }]);
+    world.faults = undefined;
+    await world.advance("1m");
+    await world.during(scheduler({}, contextOf(world, 60_000)));
+    expect(lines).toMatchObject([{ skipped: false }]);
+    const taken = new Set<string>();
+    for (let messages = await world.take("normal"); messages.length > 0; messages = await world.take("normal"))
+      for (const { body } of messages) taken.add(JSON.parse(body).id);
+    expect(taken).toEqual(new Set(tasks.map(({ id }) => id)));
+    await world.close();
+  });
+
   test("F07 begins nothing when its time has run out, and runs to its end by hand", async () => {
     const world = await flowWorld();
     await world.client.enqueue(remind, { place: 1 }, { delay: "20m" });
