@@ -47,6 +47,9 @@ export interface LambdaWorkerOptions extends ConnectOptions, HostTimes {
   submitter?: Submitter | undefined;
 }
 
+/** An invocation that begins with so little says nothing about its function, which has a second at least. */
+const HARDLY_ANY_TIME_MS = 500;
+
 /** What Lambda calls. Never rejects: whatever goes wrong, the messages that were not dealt with come again. */
 export type LambdaWorker = (event: LambdaSqsEvent, context?: LambdaContext) => Promise<LambdaBatchReport>;
 
@@ -110,7 +113,7 @@ export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
     try {
       const deadline = new Deadline(clock, context);
       // The longest time that any invocation had: one that had to start the function anew may have less.
-      functionMs = Math.max(functionMs, deadline.functionMs);
+      if (deadline.totalMs > HARDLY_ANY_TIME_MS) functionMs = Math.max(functionMs, deadline.functionMs);
       const tooLong = tooLongFor(functionMs, handlers);
       for (const { definition } of tooLong.values()) {
         if (refused.has(definition.name)) continue;
@@ -166,8 +169,7 @@ function makeEnvironment(
 
 /** The tasks that may run longer than the function: whatever invocation they came to would give them back. */
 function tooLongFor(functionMs: number, handlers: ReadonlyMap<string, TaskHandler>): ReadonlyMap<string, TaskHandler> {
-  // An invocation that begins with hardly any time left says nothing about the function.
-  if (functionMs <= 1_000) return new Map();
+  if (functionMs === 0) return new Map();
   return new Map([...handlers].filter(([, { definition }]) => definition.timeoutMs > functionMs));
 }
 

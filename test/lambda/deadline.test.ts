@@ -147,6 +147,21 @@ describe("a function near its deadline", () => {
     await world.close();
   });
 
+  test("F06 a function of one second refuses what takes longer, and does not spin", async () => {
+    const world = await flowWorld();
+    const task = await world.client.enqueue(short, { ms: 1 });
+    const served = worldFunction(world, { handlers: working(world.newHost()) });
+    let received = 0;
+    for (let seconds = 0; seconds < 600; seconds++) {
+      received += (await served.serve(995)).event.Records.length;
+      await world.advance("1s");
+    }
+    expect(received).toBeLessThan(50);
+    expect(world.record(task.id)).toMatchObject({ state: "queued", attempts: 0 });
+    expect(served.log.filter(({ level }) => level === "error").map(({ message }) => message)).toContain("task refused");
+    await world.close();
+  });
+
   test("F06 a handler that ignores its signal costs the others nothing, and leaves no timer behind", async () => {
     const world = await flowWorld();
     const deaf = defineTask({ name: "deaf", input, timeout: "54s" });
