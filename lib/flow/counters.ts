@@ -4,7 +4,6 @@ import type { Ledger } from "../ports/ledger.ts";
 import type { CounterName } from "../task/counters.ts";
 import { MINUTE_MS, minuteOf, OTHER_TASKS } from "../task/counters.ts";
 import type { EventListener, TasklaneEvent } from "../task/events.ts";
-import type { Lane } from "../task/lane.ts";
 import { COUNTER_RETENTION_MS, COUNTERS_PER_WRITE_MAX } from "../task/limits.ts";
 import type { TaskCounts } from "./counters-fold.ts";
 import { entriesOf, foldCounts } from "./counters-fold.ts";
@@ -18,6 +17,17 @@ export interface CountersParts {
 
 /** Lanes and names that are kept apart until they are written; more of them are somebody's mischief. */
 const APART_MAX = 1_000;
+/** What is counted this long after the first count that waits to be written is a minute of its own: a function may have slept between. */
+const BATCH_MAX_MS: number = 2 * MINUTE_MS;
+/** Minutes that wait to be written while the ledger takes none; beyond that the oldest are added up. */
+const BATCHES_MAX = 10;
+
+/** Counts that are written under one minute. */
+interface Batch {
+  /** When the first of them was counted. */
+  readonly minute: number;
+  readonly counts: Map<string, TaskCounts>;
+}
 
 /**
  * Counts what a host's events tell, and adds it to the ledger's counters at most once a minute. Whoever counts nothing writes
@@ -36,7 +46,8 @@ export class Counters {
   readonly listener: EventListener;
   readonly #parts: CountersParts;
   readonly #next: EventListener | undefined;
-  #counts = new Map<string, TaskCounts>();
+  /** What is not written yet, the oldest first. */
+  #batches: Batch[] = [];
   #flushedAt = Number.NEGATIVE_INFINITY;
   #timed = false;
   #timer: Timer | undefined;
@@ -72,10 +83,10 @@ export class Counters {
   /** Whether there is something to write, and a minute has passed since the last write. */
   due(): boolean {
     // A clock that was set back must not stop it for long.
-    return this.#counts.size > 0 && Math.abs(this.#parts.clock.now() - this.#flushedAt) >= MINUTE_MS;
+    return this.#batches.length > 0 && Math.abs(this.#parts.clock.now() - this.#flushedAt) >= MINUTE_MS;
   }
 
-  /** Writes what there is, in one write. Never throws. */
+  /** Writes what there is, in one write for each minute that is left. Never throws. */
   flush(): Promise<void> {
     this.#writing ??= this.#write().finally(() => {
       this.#writing = undefined;
@@ -87,34 +98,34 @@ export class Counters {
   async #write(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
-    const taken = this.#counts;
-    if (taken.size === 0) return;
-    this.#counts = new Map();
-    const now = this.#parts.clock.now();
-    this.#flushedAt = now;
-    const minute = minuteOf(now);
+    const { clock, ledger } = this.#parts;
+    const left = this.#batches;
+    if (left.length === 0) return;
+    this.#batches = [];
+    this.#flushedAt = clock.now();
     try {
-      const counters = foldCounts([...taken.values()], COUNTERS_PER_WRITE_MAX);
-      await this.#parts.ledger.addCounters(minute, counters, minute + COUNTER_RETENTION_MS);
+      for (let batch = left[0]; batch !== undefined; left.shift(), batch = left[0]) {
+        const counters = foldCounts([...batch.counts.values()], COUNTERS_PER_WRITE_MAX);
+        await ledger.addCounters(batch.minute, counters, batch.minute + COUNTER_RETENTION_MS);
+      }
     } catch (error) {
-      for (const { counts, ...place } of taken.values())
-        for (const [name, count] of entriesOf(counts)) this.#add(place, name, count);
-      this.#tell({ type: "counters-failed", at: now, error: String(error) });
+      this.#batches = joinOldest([...left, ...this.#batches]);
+      this.#tell({ type: "counters-failed", at: clock.now(), error: String(error) });
     }
   }
 
-  #add({ lane, task }: { readonly lane: Lane; readonly task: string }, name: CounterName, count: number): void {
-    const key = `${lane} ${task}`;
-    if (!this.#counts.has(key) && task !== OTHER_TASKS && this.#counts.size >= APART_MAX)
-      return this.#add({ lane, task: OTHER_TASKS }, name, count);
-    const known: TaskCounts = this.#counts.get(key) ?? { lane, task, counts: {} };
-    known.counts[name] = (known.counts[name] ?? 0) + count;
-    this.#counts.set(key, known);
+  #add(place: Place, name: CounterName, count: number): void {
+    const minute = minuteOf(this.#parts.clock.now());
+    let batch = this.#batches.at(-1);
+    // A clock that was set back counts on in the batch that is there.
+    if (batch === undefined || minute - batch.minute >= BATCH_MAX_MS)
+      this.#batches.push((batch = { minute, counts: new Map() }));
+    addTo(batch, place, name, count);
   }
 
   /** Hosts that started together must not all write in the same second of each minute. */
   #setTimer(): void {
-    if (!this.#timed || this.#timer !== undefined || this.#writing !== undefined || this.#counts.size === 0) return;
+    if (!this.#timed || this.#timer !== undefined || this.#writing !== undefined || this.#batches.length === 0) return;
     const { clock, random } = this.#parts;
     this.#timer = clock.timer(MINUTE_MS * (1 + random.next() / 4), () => void this.flush());
   }
@@ -127,6 +138,30 @@ export class Counters {
       // The listener's own affair.
     }
   }
+}
+
+/** What a count belongs to. */
+type Place = Pick<TaskCounts, "lane" | "task">;
+
+function addTo(batch: Batch, { lane, task }: Place, name: CounterName, count: number): void {
+  const { counts } = batch;
+  const key = `${lane} ${task}`;
+  if (!counts.has(key) && task !== OTHER_TASKS && counts.size >= APART_MAX)
+    return addTo(batch, { lane, task: OTHER_TASKS }, name, count);
+  const known: TaskCounts = counts.get(key) ?? { lane, task, counts: {} };
+  known.counts[name] = (known.counts[name] ?? 0) + count;
+  counts.set(key, known);
+}
+
+/** Adds up the oldest of too many batches. */
+function joinOldest(batches: readonly Batch[]): Batch[] {
+  const surplus = batches.slice(0, Math.max(0, batches.length - BATCHES_MAX));
+  const kept = batches.slice(surplus.length);
+  const [oldest] = kept;
+  if (oldest !== undefined)
+    for (const { counts, ...place } of surplus.flatMap((batch) => [...batch.counts.values()]))
+      for (const [name, count] of entriesOf(counts)) addTo(oldest, place, name, count);
+  return kept;
 }
 
 /** What an event counts as. */
