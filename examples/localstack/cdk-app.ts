@@ -4,7 +4,7 @@ import { TaskQueue } from "tasklane/cdk";
 const stack = new Stack(new App(), "MailTests");
 new TaskQueue(stack, "Tasks", {
   queueName: "mail-tests",
-  workerEntry: new URL("./worker.ts", import.meta.url),
+  workerEntry: new URL("./lambda.ts", import.meta.url),
   lanes: ["normal"],
   removalPolicy: RemovalPolicy.DESTROY,
   without: ["autoDeleteObjects"],

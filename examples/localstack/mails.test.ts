@@ -1,16 +1,13 @@
-import { createClient, createWorker, defineTask, provision } from "tasklane";
+import { createClient, createWorker, provision } from "tasklane";
 import { expect, test } from "vitest";
-import { z } from "zod";
 import { endpoint } from "./endpoint.ts";
-
-const sendMail = defineTask({ name: "send-mail", input: z.object({ to: z.email() }), output: z.string() });
+import { handlers, sendMail } from "./mails.ts";
 
 test("a mail is sent", async () => {
   // A queue of its own for each run: what an earlier one left behind is not in the way.
-  const topology = await provision({ queue: `mails-${Date.now()}`, lanes: ["normal"] }, { endpoint: endpoint() });
+  const topology = await provision({ queue: `mails-${Date.now()}`, lanes: ["normal"] }, { endpoint });
   const client = createClient({ topology });
   const stop = new AbortController();
-  const handlers = [sendMail.handle(({ to }) => `sent to ${to}`)];
   const worker = createWorker({ handlers, topology, log: () => undefined }).run({ signal: stop.signal });
   const task = await client.enqueue(sendMail, { to: "ada@example.com" });
   expect(await task.result({ timeout: "30s" })).toBe("sent to ada@example.com");

@@ -1,15 +1,15 @@
 import type { StackProps } from "aws-cdk-lib";
 import { Duration, Stack } from "aws-cdk-lib";
 import { AttributeType, TableV2 } from "aws-cdk-lib/aws-dynamodb";
-import type { Code } from "aws-cdk-lib/aws-lambda";
-import { Function as LambdaFunction, RecursiveLoop, Runtime } from "aws-cdk-lib/aws-lambda";
+import { RecursiveLoop, Runtime } from "aws-cdk-lib/aws-lambda";
 import { SqsEventSource } from "aws-cdk-lib/aws-lambda-event-sources";
+import { NodejsFunction } from "aws-cdk-lib/aws-lambda-nodejs";
 import { Queue } from "aws-cdk-lib/aws-sqs";
 import type { Construct } from "constructs";
 
 /** The queue, the function and the tables of all four middlewares, with the permissions of each. */
 export class MailStack extends Stack {
-  constructor(scope: Construct, id: string, props: StackProps & { code: Code }) {
+  constructor(scope: Construct, id: string, props?: StackProps) {
     super(scope, id, props);
     const timeout = Duration.seconds(60);
     const deadLetters = new Queue(this, "DeadLetters", { retentionPeriod: Duration.days(14) });
@@ -17,10 +17,9 @@ export class MailStack extends Stack {
       visibilityTimeout: Duration.seconds(6 * timeout.toSeconds()),
       deadLetterQueue: { queue: deadLetters, maxReceiveCount: 5 },
     });
-    const sender = new LambdaFunction(this, "Sender", {
+    const sender = new NodejsFunction(this, "Sender", {
+      entry: `${import.meta.dirname}/all.ts`,
       runtime: Runtime.NODEJS_24_X,
-      handler: "all.handler",
-      code: props.code,
       timeout,
       // A throttled message goes through the function more than once: Lambda would take it for a loop, and drop it.
       recursiveLoop: RecursiveLoop.ALLOW,

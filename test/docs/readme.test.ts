@@ -23,11 +23,11 @@ describe("the README", () => {
     );
   });
 
-  test("goes from what it is to what it promises, to four files, to the clone, to limits", () => {
+  test("goes from what it is to the demo, to what it promises, to four files, to limits", () => {
     expect([...readme.matchAll(/^## (.+)$/gm)].map(([, heading]) => heading)).toEqual([
+      "See it first",
       "The promise",
       "Four files in your app",
-      "See it first",
       "Limits",
       "License",
     ]);
