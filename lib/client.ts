@@ -9,6 +9,7 @@ import type { Submitter } from "./flow/submitter.ts";
 import { taskRef } from "./flow/task-handle.ts";
 import type { AnyTask, TaskInput } from "./task/define-task.ts";
 import type { EventListener } from "./task/events.ts";
+import { checkOptions } from "./task/known-options.ts";
 import type { EnqueuedTask, EnqueueEntry, EnqueueOptions, TaskRef } from "./task/task-ref.ts";
 import type { Topology } from "./task/topology.ts";
 
@@ -48,8 +49,14 @@ export interface TasklaneClient {
   close(): Promise<void>;
 }
 
-/** Makes a client. It throws nothing and does no I/O before the first call. */
+const CLIENT_OPTIONS: readonly (keyof ClientOptions)[] = [
+  ...(["topology", "queue", "submitter", "compress", "onEvent"] as const),
+  ...(["sdk", "clock", "random", "backend"] as const),
+];
+
+/** Makes a client. It does no I/O before the first call. @throws TasklaneError `OPTION_INVALID` */
 export function createClient(options: ClientOptions = {}): TasklaneClient {
+  checkOptions(options, CLIENT_OPTIONS, "OPTION_INVALID", "createClient");
   let connecting: Promise<{ services: Services; producer: Producer }> | undefined;
   const open = async (): Promise<{ services: Services; producer: Producer }> => {
     const connection = await connect(options.topology, options.queue, options);

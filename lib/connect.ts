@@ -62,7 +62,7 @@ function checkRuntime(): void {
     what: "This version of Node lacks what Tasklane needs",
     received: process.version,
     expected: "Node 22.15 or later",
-    fix: "install Node 24",
+    fix: "install Node 24, for this project alone by npm install --save-dev node@24",
   });
 }
 
@@ -99,7 +99,8 @@ export async function resolveTopology(
   queue?: string,
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Topology> {
-  if (given !== undefined) return given;
+  // Types say what it is where they are checked; a cdk outputs file that was read as JSON passes for one.
+  if (given !== undefined) return parseTopology(JSON.stringify(given), "the topology option", queue);
   const names = queue === undefined ? [VARIABLE] : [variableOf(queue), VARIABLE];
   for (const name of names) {
     const value = environment[name]?.trim();
@@ -116,7 +117,7 @@ export async function resolveTopology(
   throw new TasklaneError("TOPOLOGY_MISSING", {
     what: queue === undefined ? "No topology is given" : `No topology is given for queue "${queue}"`,
     expected: `{ topology }, or ${names.join(" or ")} with its JSON or the path of a file that holds it`,
-    fix: `pass createClient({ topology }), or set ${names[0] ?? VARIABLE} as provision() and startLocal().env give it`,
+    fix: `pass { topology }, or set ${names[0] ?? VARIABLE} as provision() and startLocal().env give it; on Lambda addWorker and addProducer of the construct set it`,
   });
 }
 

@@ -1,5 +1,6 @@
 import { importAws } from "./connect.ts";
 import { systemClock } from "./system.ts";
+import { checkOptions } from "./task/known-options.ts";
 import type { Endpoints, Topology, TopologySpec } from "./task/topology.ts";
 import type { SdkClients } from "./connect.ts";
 
@@ -21,9 +22,10 @@ export interface ProvisionOptions {
  * Doing it again changes nothing, except that it sets back the attributes of a queue that somebody changed. It deletes nothing.
  * Meant for tests, emulators and first steps; in production the construct of `tasklane/cdk` does the same with alarms and grants.
  *
- * @throws TasklaneError `DEFINITION_INVALID`, `PERMISSION_DENIED`, `TOPOLOGY_INVALID`, `BACKEND_UNAVAILABLE`
+ * @throws TasklaneError `DEFINITION_INVALID`, `OPTION_INVALID`, `PERMISSION_DENIED`, `TOPOLOGY_INVALID`, `BACKEND_UNAVAILABLE`
  */
 export async function provision(spec: TopologySpec = {}, options: ProvisionOptions = {}): Promise<Topology> {
+  checkOptions(options, ["endpoint", "region", "sdk", "bucketSuffix"], "OPTION_INVALID", "provision");
   const aws = await importAws(() => import("./aws/provision.ts"));
   return aws.provisionTopology(spec, options, systemClock);
 }

@@ -30,12 +30,8 @@ export function settleConcurrency(concurrency: number = DEFAULT_CONCURRENCY): nu
 /** Finds handlers by the name of their task. @throws TasklaneError `HANDLER_DUPLICATE`, `OPTION_INVALID` */
 export function indexHandlers(handlers: readonly TaskHandler[]): ReadonlyMap<string, TaskHandler> {
   const index = new Map<string, TaskHandler>();
-  if (!Array.isArray(handlers))
-    refuseOption(
-      "The worker was given no list of handlers",
-      handlers,
-      "handlers: [sendReceipt.handle(async (input) => …), …]",
-    );
+  if (!Array.isArray(handlers) || handlers.length === 0)
+    refuseOption("The worker was given no handlers", handlers, "handlers: [sendReceipt.handle(async (input) => …), …]");
   for (const handler of handlers) {
     if (typeof handler?.run !== "function")
       refuseOption("The worker was given something that is no handler", handler, "what sendReceipt.handle(…) returns");

@@ -70,14 +70,14 @@ export function toTasklaneError(error: unknown, call: AwsCall): TasklaneError {
     return new TasklaneError("TOPOLOGY_INVALID", {
       what: `${where} needs a region`,
       expected: "a region in the topology, in AWS_REGION, or in the client that is passed as sdk",
-      fix: 'set AWS_REGION, or add "region" to the topology',
+      fix: 'set AWS_REGION, or pass a region to provision(), or add "region" to the topology',
       cause: error,
     });
   if (BAD_CREDENTIALS.has(failure.name))
     return new TasklaneError("PERMISSION_DENIED", {
       what: `AWS took no credentials for ${where}`,
       received,
-      fix: "give this process credentials that are valid in the topology's account and region",
+      fix: "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to credentials of the queue's account that aws sts get-caller-identity takes",
       cause: error,
     });
   if (KEY_REFUSED.test(failure.name))

@@ -2,9 +2,12 @@ import { CREATION_SHARDS, SPARSE_SHARDS } from "../task/limits.ts";
 import type { IndexQuery } from "../ports/ledger.ts";
 import type { Duration } from "../task/duration.ts";
 import { parseDuration } from "../task/duration.ts";
+import { TasklaneError } from "../task/errors.ts";
+import { checkOptions } from "../task/known-options.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
 import type { TaskState } from "../task/states.ts";
+import { isTaskState, TASK_STATES } from "../task/states.ts";
 import type { TaskDetails } from "../task/task-ref.ts";
 import type { Services } from "./services.ts";
 import { detailsOf } from "./task-handle.ts";
@@ -33,8 +36,18 @@ const OTHERS_WITHIN: Duration = "24h";
 /**
  * Lists tasks. Dead ones come from an index of their own; for any other state a window of creation time is walked and each
  * record looked at, so that listing costs reads in proportion to the tasks in that window.
+ *
+ * @throws TasklaneError `OPTION_INVALID`, `DURATION_INVALID`
  */
 export function listTasks(connect: () => Promise<Services>, options: ListOptions, now: number): TaskList {
+  checkOptions(options, ["state", "task", "within", "limit"], "OPTION_INVALID", "list()");
+  if (options.state !== undefined && !isTaskState(options.state))
+    throw new TasklaneError("OPTION_INVALID", {
+      what: "There is no such state to list",
+      received: options.state,
+      expected: TASK_STATES.join(", "),
+      fix: 'a task that failed for good is "dead"',
+    });
   const dead = options.state === "dead";
   const since = now - parseDuration(options.within ?? (dead ? DEAD_WITHIN : OTHERS_WITHIN), "within of list()");
   return {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { AnyTask } from "../task/define-task.ts";
 import { formatDuration, parseDuration } from "../task/duration.ts";
 import { isTaskId } from "../task/envelope.ts";
-import { InputInvalidError, TasklaneError } from "../task/errors.ts";
+import { TasklaneError } from "../task/errors.ts";
 import { itemBytes } from "../task/item-size.ts";
 import { canonicalJson, utf8Bytes } from "../task/json.ts";
 import type { Json } from "../task/json.ts";
@@ -22,7 +22,7 @@ import { encodeRecord } from "../task/record-codec.ts";
 import { describeFailure } from "../task/outcome.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { FRESH_COUNTS } from "../task/record.ts";
-import { describeIssues, validate } from "../task/standard-schema.ts";
+import { inputInvalid, validate } from "../task/standard-schema.ts";
 import type { EnqueueOptions } from "../task/task-ref.ts";
 import { checkSize, hashText, placePayload } from "./payload.ts";
 import type { PlacedPayload } from "./payload.ts";
@@ -90,15 +90,7 @@ export async function prepareTask(
   const json = canonicalJson(input, what);
   checkSize(utf8Bytes(json));
   const checked = await validate(task.input, input);
-  if (!checked.ok)
-    throw new InputInvalidError(
-      {
-        what: `The ${what} does not match its schema`,
-        received: describeIssues(checked.issues),
-        fix: "mend the input, or the schema",
-      },
-      checked.issues,
-    );
+  if (!checked.ok) throw inputInvalid(task.name, checked.issues);
   const now = services.clock.now();
   const inputHash = hashText(json);
   const notBefore = readStart(options, now);

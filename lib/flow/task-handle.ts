@@ -1,15 +1,16 @@
 import { sleep } from "../ports/clock.ts";
 import type { AnyTask, TaskOutput } from "../task/define-task.ts";
 import { formatDuration, parseDuration } from "../task/duration.ts";
-import { InputInvalidError, TasklaneError } from "../task/errors.ts";
+import { TasklaneError } from "../task/errors.ts";
 import { itemBytes } from "../task/item-size.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../task/json.ts";
 import { PAYLOAD_MAX_BYTES, RECORD_MAX_BYTES } from "../task/limits.ts";
 import { encodeRecord } from "../task/record-codec.ts";
+import { parseJson } from "../task/parse-json.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { shorten } from "../task/outcome.ts";
 import { isGone } from "../task/record.ts";
-import { describeIssues, validate } from "../task/standard-schema.ts";
+import { describeIssues, inputInvalid, validate } from "../task/standard-schema.ts";
 import { isFinal } from "../task/states.ts";
 import type { TaskState } from "../task/states.ts";
 import type { ResultOptions, TaskDetails, TaskRef } from "../task/task-ref.ts";
@@ -66,8 +67,8 @@ export function detailsOf(record: TaskRecord): TaskDetails {
   } = record;
   const counts = { epoch, attempts, failures, crashes, snoozes, interruptions };
   const times = { createdAt, notBefore, startedAt, finishedAt, startBy, leaseUntil };
-  const progress = record.progress === undefined ? undefined : JSON.parse(record.progress);
-  const meta = record.meta === undefined ? undefined : JSON.parse(record.meta);
+  const progress = record.progress === undefined ? undefined : parseJson(record.progress);
+  const meta = record.meta === undefined ? undefined : (parseJson(record.meta) as TaskDetails["meta"]);
   return { id, task, lane, state, ...counts, ...times, cancelRequested, reason, message, traceparent, progress, meta };
 }
 
@@ -118,8 +119,9 @@ async function readResult<T extends AnyTask>(services: Services, task: T, record
   const checked = parsed.ok ? await validate(task.output, parsed.value) : undefined;
   if (checked?.ok === true) return checked.value as TaskOutput<T>;
   throw new TasklaneError("OUTPUT_INVALID", {
-    what: `The result of task ${record.id} does not match this output schema`,
-    received: checked === undefined ? "unreadable JSON" : describeIssues(checked.issues),
+    what: `The result of task ${record.id} does not match this output schema: ${
+      checked === undefined ? "it is unreadable JSON" : describeIssues(checked.issues)
+    }`,
     fix: "read it with the definition that its worker had",
   });
 }
@@ -200,8 +202,5 @@ async function checkInput(task: AnyTask, input: unknown): Promise<string> {
   checkSize(utf8Bytes(json));
   const checked = await validate(task.input, input);
   if (checked.ok) return json;
-  throw new InputInvalidError(
-    { what: `The input of task "${task.name}" does not match its schema`, received: describeIssues(checked.issues) },
-    checked.issues,
-  );
+  throw inputInvalid(task.name, checked.issues);
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { TasklaneError } from "../task/errors.ts";
 import type { Json } from "../task/json.ts";
+import { parseJson } from "../task/parse-json.ts";
 
 /** The largest result that is kept: an item has 400 KB, and every read of it is paid for by its size. */
 const RESULT_MAX_BYTES = 131_072;
@@ -41,8 +42,7 @@ export function jsonResult(result: unknown): Json | undefined {
   try {
     const text: string | undefined = JSON.stringify(result);
     if (text === undefined || Buffer.byteLength(text) > RESULT_MAX_BYTES) return undefined;
-    const json: Json = JSON.parse(text);
-    return json;
+    return parseJson(text);
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import type { Duration } from "./duration.ts";
 import { parseDuration } from "./duration.ts";
 import { TasklaneError } from "./errors.ts";
+import { checkOptions } from "./known-options.ts";
 import { DEFAULT_BACKOFF } from "./limits.ts";
 
 /** How long a failed task waits for its next attempt. */
@@ -45,9 +46,11 @@ export function backoffBound(policy: Backoff, failures: number): number {
 /**
  * Settles a backoff policy's values.
  *
- * @throws TasklaneError `DEFINITION_INVALID` for a factor below 1 or a maximum below the first wait
+ * @throws TasklaneError `DEFINITION_INVALID` for an unknown setting, a factor below 1 or a maximum below the first wait
  */
 export function parseBackoff(options: BackoffOptions | undefined, what: string): Backoff {
+  if (options !== undefined)
+    checkOptions(options, ["initial", "factor", "max", "jitter"], "DEFINITION_INVALID", `backoff of ${what}`);
   const policy: Backoff = {
     initialMs: parseDuration(options?.initial ?? DEFAULT_BACKOFF.initial, `backoff.initial of ${what}`),
     factor: options?.factor ?? DEFAULT_BACKOFF.factor,

@@ -57,3 +57,10 @@ export function defineRateLimit(options: RateLimitOptions): RateLimit {
     });
   return { name: options.name, limit: options.limit, perMs, burst };
 }
+
+/** Whether a value is what {@link defineRateLimit} returns. */
+export function isRateLimit(value: unknown): value is RateLimit {
+  if (typeof value !== "object" || value === null) return false;
+  const { name, limit, perMs, burst } = value as Partial<RateLimit>;
+  return typeof name === "string" && [limit, perMs, burst].every((part) => typeof part === "number" && part > 0);
+}

@@ -3,6 +3,7 @@ import type { Backoff, BackoffOptions } from "./backoff.ts";
 import { parseBackoff } from "./backoff.ts";
 import type { TaskContext } from "./context.ts";
 import type { RateLimit } from "./define-rate-limit.ts";
+import { isRateLimit } from "./define-rate-limit.ts";
 import type { Duration } from "./duration.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import type { ErrorParts } from "./errors.ts";
@@ -17,7 +18,7 @@ import {
   DEFAULT_RETENTION,
   DEFAULT_TIMEOUT,
 } from "./limits.ts";
-import { checkOptions } from "./known-options.ts";
+import { checkFunction, checkOptions } from "./known-options.ts";
 import { checkName } from "./name.ts";
 import type { AnySchema } from "./standard-schema.ts";
 
@@ -145,8 +146,9 @@ export function defineTask<I extends AnySchema, O extends AnySchema | undefined 
       fix: `leave it out for "${DEFAULT_LANE}"`,
     });
   checkRateLimit(options.rateLimit, what);
-  checkFunction(options.idempotencyKey, `idempotencyKey of ${what}`);
-  checkFunction(options.rateLimitKey, `rateLimitKey of ${what}`);
+  for (const name of ["idempotencyKey", "rateLimitKey"] as const)
+    if (options[name] !== undefined)
+      checkFunction(options[name], "DEFINITION_INVALID", `${name} of ${what}`, "(input) => input.orderId");
   if (options.rateLimitKey !== undefined && options.rateLimit === undefined)
     refuse({
       what: `The rateLimitKey of ${what} splits no rate limit`,
@@ -171,7 +173,10 @@ export function defineTask<I extends AnySchema, O extends AnySchema | undefined 
     ),
     retentionMs: checkSpan(options.retention ?? DEFAULT_RETENTION, 0, 366 * 86_400_000, `retention of ${what}`),
     rateLimit: options.rateLimit,
-    handle: (run) => ({ definition, run: (input, ctx) => run(input as StandardSchemaV1.InferOutput<I>, ctx) }),
+    handle: (run) => {
+      checkFunction(run, "DEFINITION_INVALID", `handler of ${what}`, "async (input, ctx) => { … }");
+      return { definition, run: (input, ctx) => run(input as StandardSchemaV1.InferOutput<I>, ctx) };
+    },
   };
   if (options.idempotencyKey) definition.idempotencyKey = options.idempotencyKey;
   if (options.rateLimitKey) definition.rateLimitKey = options.rateLimitKey;
@@ -188,18 +193,8 @@ function checkSchema(schema: AnySchema, what: string): void {
     });
 }
 
-function checkFunction(value: unknown, what: string): void {
-  if (value !== undefined && typeof value !== "function")
-    refuse({
-      what: `The ${what} is no function`,
-      received: value,
-      expected: "a function from the input to a text",
-      fix: "write (input) => input.orderId, or the like",
-    });
-}
-
 function checkRateLimit(value: RateLimit | undefined, what: string): void {
-  if (value !== undefined && !(value?.perMs > 0 && value.burst >= 1))
+  if (value !== undefined && !isRateLimit(value))
     refuse({
       what: `The rateLimit of ${what} is no rate limit`,
       received: value,

@@ -1,5 +1,6 @@
 import { TasklaneError } from "./errors.ts";
 import { JSON_MAX_DEPTH } from "./limits.ts";
+import { endOfString, isKey, parseJson } from "./parse-json.ts";
 
 /** Any value that JSON carries. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -104,8 +105,7 @@ export function parseUntrustedJson(
   const danger = findDanger(text);
   if (danger !== undefined) return { ok: false, reason: danger };
   try {
-    const value: Json = JSON.parse(text);
-    return { ok: true, value };
+    return { ok: true, value: parseJson(text) };
   } catch {
     return { ok: false, reason: "not JSON" };
   }
@@ -140,24 +140,6 @@ function findDanger(text: string): string | undefined {
     }
   }
   return undefined;
-}
-
-function endOfString(text: string, start: number): number {
-  for (let place = start + 1; place < text.length; place++) {
-    const char = text.charCodeAt(place);
-    if (char === 0x5c) place++;
-    else if (char === 0x22) return place;
-  }
-  return -1;
-}
-
-function isKey(text: string, end: number): boolean {
-  for (let place = end + 1; place < text.length; place++) {
-    const char = text.charCodeAt(place);
-    if (char === 0x3a) return true;
-    if (char !== 0x20 && char !== 0x09 && char !== 0x0a && char !== 0x0d) return false;
-  }
-  return false;
 }
 
 function readKey(literal: string): string | undefined {

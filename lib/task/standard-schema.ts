@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { SchemaIssue } from "./errors.ts";
+import { InputInvalidError } from "./errors.ts";
 import { describeFailure } from "./outcome.ts";
 
 /** Any schema of the Standard Schema family: zod, valibot, arktype and others. https://standardschema.dev */
@@ -40,4 +41,10 @@ export function describeIssues(issues: readonly SchemaIssue[]): string {
 function describeIssue({ path, message }: SchemaIssue): string {
   const text = path === "" ? message : `${path}: ${message}`;
   return text.length > ISSUE_MAX_CHARS ? `${text.slice(0, ISSUE_MAX_CHARS)}…` : text;
+}
+
+/** Says that an input does not match its task's schema, and where. */
+export function inputInvalid(task: string, issues: readonly SchemaIssue[]): InputInvalidError {
+  const what = `The input of task "${task}" does not match its schema: ${describeIssues(issues)}`;
+  return new InputInvalidError({ what, fix: "mend the input, or the schema" }, issues);
 }

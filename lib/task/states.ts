@@ -43,12 +43,15 @@ export const TRANSITIONS: readonly Transition[] = [
   { name: "redrive", from: "dead", to: "queued", when: "an operator gives it another epoch" },
 ];
 
+/** All states, in the order in which a task can come to them. */
+export const TASK_STATES: readonly TaskState[] = ["queued", "running", "succeeded", "dead", "cancelled", "expired"];
+
 /** The states that end an epoch. */
 export const FINAL_STATES: readonly TaskState[] = ["succeeded", "dead", "cancelled", "expired"];
 
 /** Tells whether a value names a state. */
 export function isTaskState(value: unknown): value is TaskState {
-  return TRANSITIONS.some((move) => move.to === value);
+  return TASK_STATES.some((state) => state === value);
 }
 
 /** Tells whether a task in this state has ended. */

@@ -3,6 +3,7 @@ import { parseUntrustedJson } from "./json.ts";
 import type { Json } from "./json.ts";
 import type { Lane } from "./lane.ts";
 import { isLane, LANES } from "./lane.ts";
+import { checkOptions } from "./known-options.ts";
 import { DEFAULT_MAX_BACKLOG } from "./limits.ts";
 import { checkName, NAME_PATTERN } from "./name.ts";
 
@@ -54,6 +55,7 @@ export interface SettledSpec {
 
 /** Settles a spec's values. @throws TasklaneError `DEFINITION_INVALID` */
 export function settleSpec(spec: TopologySpec = {}): SettledSpec {
+  checkOptions(spec, ["queue", "lanes", "maxBacklog"], "DEFINITION_INVALID", "a queue's topology");
   const queue = spec.queue ?? DEFAULT_QUEUE_NAME;
   const what = checkName(queue, "queue");
   const lanes = LANES.filter((lane) => (spec.lanes ?? LANES).includes(lane));
@@ -181,6 +183,6 @@ function refuse(source: string, why: string): never {
   throw new TasklaneError("TOPOLOGY_INVALID", {
     what: `The topology in ${source} cannot be read: ${why}`,
     expected: '{"queue","lanes":{"normal":{"url"}},"table","bucket"}, or a cdk outputs file that holds it',
-    fix: "take it from provision(), from queue.topology in the CDK, or from startLocal().env",
+    fix: "take it from provision(), from the output Topology of the stack, or from startLocal().env",
   });
 }

@@ -17,6 +17,7 @@ import type { AnyTask, TaskHandler } from "../task/define-task.ts";
 import type { Duration } from "../task/duration.ts";
 import { parseDuration } from "../task/duration.ts";
 import type { TasklaneEvent } from "../task/events.ts";
+import { checkOptions } from "../task/known-options.ts";
 import { SPARSE_SHARDS, SQS_BATCH_MAX_ENTRIES } from "../task/limits.ts";
 import type { TaskDetails } from "../task/task-ref.ts";
 import type { TopologySpec } from "../task/topology.ts";
@@ -60,6 +61,7 @@ const SCHEDULER_EVERY_MS = 60_000;
 
 /** Makes a queue in memory for tests of an app: no network, no waiting, the same outcome each time. */
 export function createMemoryQueue(options: MemoryQueueOptions = {}): MemoryTaskQueue {
+  checkOptions(options, ["handlers", "concurrency", "spec", "seed", "now"], "OPTION_INVALID", "createMemoryQueue");
   const clock = new ManualClock(options.now);
   const random = seededRandom(options.seed ?? 1);
   const backend = createMemoryBackend({ clock, random, spec: options.spec });

@@ -1,8 +1,8 @@
 import type { TaskContext } from "../task/context.ts";
 import type { AnyTask, TaskHandler, TaskInput } from "../task/define-task.ts";
-import { InputInvalidError, TasklaneError } from "../task/errors.ts";
+import { TasklaneError } from "../task/errors.ts";
 import { canonicalJson } from "../task/json.ts";
-import { describeIssues, validate } from "../task/standard-schema.ts";
+import { describeIssues, inputInvalid, validate } from "../task/standard-schema.ts";
 
 /** What the handler is told of its attempt; everything has a default. */
 export type HandlerContext = Partial<TaskContext>;
@@ -21,22 +21,14 @@ export async function runHandler<T extends AnyTask>(
   const { definition } = handler;
   const raw: unknown = JSON.parse(canonicalJson(input, `input of task "${definition.name}"`));
   const checked = await validate(definition.input, raw);
-  if (!checked.ok)
-    throw new InputInvalidError(
-      {
-        what: `The input of task "${definition.name}" does not match its schema`,
-        received: describeIssues(checked.issues),
-      },
-      checked.issues,
-    );
+  if (!checked.ok) throw inputInvalid(definition.name, checked.issues);
   const result = await handler.run(checked.value, { ...plainContext(definition.name), ...context });
   if (definition.output === undefined) return undefined;
   const output: unknown = JSON.parse(canonicalJson(result, `result of task "${definition.name}"`));
   const valid = await validate(definition.output, output);
   if (valid.ok) return valid.value;
   throw new TasklaneError("OUTPUT_INVALID", {
-    what: `The result of task "${definition.name}" does not match its schema`,
-    received: describeIssues(valid.issues),
+    what: `The result of task "${definition.name}" does not match its schema: ${describeIssues(valid.issues)}`,
   });
 }
 

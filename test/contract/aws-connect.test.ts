@@ -29,7 +29,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 describe("the topology is found", () => {
   test("in the argument first", async () => {
-    expect(await resolveTopology(topology, undefined, { TASKLANE_TOPOLOGY: "{}" })).toBe(topology);
+    expect(await resolveTopology(topology, undefined, { TASKLANE_TOPOLOGY: "{}" })).toEqual(topology);
   });
 
   test("in the variable of the queue before the one for all", async () => {
@@ -47,10 +47,20 @@ describe("the topology is found", () => {
     expect(await resolveTopology(undefined, "mail-out", { TASKLANE_TOPOLOGY: outputs })).toEqual(topology);
   });
 
+  test("in what a cdk outputs file holds, and refused where it is something else", async () => {
+    expect(await resolveTopology(JSON.parse(JSON.stringify({ Stack: { Topology: json } })), "mail-out")).toEqual(
+      topology,
+    );
+    for (const wrong of [{}, { lanes: {} }, { ...topology, lanes: { normal: "https://sqs/x" } }, null, "mail-out"])
+      await expect(resolveTopology(JSON.parse(JSON.stringify(wrong)))).rejects.toMatchObject({
+        code: "TOPOLOGY_INVALID",
+      });
+  });
+
   test("or missed with both ways to give it", async () => {
     await expect(resolveTopology(undefined, undefined, { TASKLANE_TOPOLOGY: " " })).rejects.toMatchObject({
       code: "TOPOLOGY_MISSING",
-      fix: expect.stringMatching(/createClient\(\{ topology \}\).*TASKLANE_TOPOLOGY/s),
+      fix: expect.stringMatching(/\{ topology \}.*TASKLANE_TOPOLOGY/s),
     });
     await expect(resolveTopology(undefined, "a.b", {})).rejects.toThrow("TASKLANE_TOPOLOGY_A_B or TASKLANE_TOPOLOGY");
     await expect(resolveTopology(undefined, "a.b", { TASKLANE_TOPOLOGY: json })).rejects.toThrow("names another queue");

@@ -1,5 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { createClient } from "../../lib/client.ts";
+import { createLambdaWorker } from "../../lib/lambda/index.ts";
+import { provision } from "../../lib/provision.ts";
+import { createMemoryQueue } from "../../lib/testing/index.ts";
 import { defineTask } from "../../lib/task/define-task.ts";
 import { EnqueueManyError } from "../../lib/task/errors.ts";
 import type { EnqueueEntry } from "../../lib/task/task-ref.ts";
@@ -56,13 +60,39 @@ describe("an entry of enqueueMany", () => {
 });
 
 describe("a lease", () => {
+  const handlers = [errand.handle(() => undefined)];
+
   test.for<Duration>(["13h", "365d", "61m", "999ms"])("of %s is refused at once", (lease) => {
-    expect(() => createWorker({ handlers: [], lease })).toThrow(
+    expect(() => createWorker({ handlers, lease })).toThrow(
       expect.objectContaining({ code: "OPTION_INVALID", message: expect.stringContaining("lease") }),
     );
   });
 
   test.for<Duration>(["1s", "30s", "1h"])("of %s is taken", (lease) => {
-    expect(() => createWorker({ handlers: [], lease })).not.toThrow();
+    expect(() => createWorker({ handlers, lease })).not.toThrow();
+  });
+});
+
+describe("a mistake that types find where they are checked", () => {
+  const client = createClient({ topology: { queue: "q", lanes: {}, table: "t", bucket: "b" } });
+  const loose = <Options>(options: unknown): Options => options as Options;
+
+  test.each<[string, () => unknown]>([
+    ["a client's misspelt option", () => createClient(loose({ topolgy: {} }))],
+    ["a list's misspelt option", () => client.list(loose({ stat: "dead" }))],
+    ["a state that is none", () => client.list({ state: loose("failed") })],
+    ["a worker without options", () => createWorker(loose(undefined))],
+    ["a worker without handlers", () => createWorker({ handlers: [] })],
+    ["a function without options", () => createLambdaWorker(loose(undefined))],
+    ["a memory queue's misspelt option", () => createMemoryQueue(loose({ handler: [] }))],
+  ])("is refused at once: %s", (_what, call) => {
+    expect(call).toThrow(expect.objectContaining({ code: "OPTION_INVALID" }));
+  });
+
+  test("is refused by provision() before anything is created", async () => {
+    await expect(provision(loose({ queueName: "mail" }))).rejects.toMatchObject({ code: "DEFINITION_INVALID" });
+    await expect(provision({}, loose({ endpiont: "http://127.0.0.1" }))).rejects.toMatchObject({
+      code: "OPTION_INVALID",
+    });
   });
 });

@@ -134,6 +134,10 @@ describe("defineTask", () => {
     [{ retention: "367d" }, "retention"],
     [{ backoff: { factor: 0 } }, "backoff.factor"],
     [{ backoff: { jitter: "some" } }, "backoff.jitter"],
+    [{ backoff: { initail: "1s" } }, "backoff"],
+    [{ backoff: { type: "exponential", delay: 1_000 } }, "backoff"],
+    [{ backoff: "exponential" }, "backoff"],
+    [{ backoff: 1_000 }, "backoff"],
     [{ rateLimitKey: () => "k" }, "rateLimitKey"],
     [{ rateLimit: { name: "smtp", limit: 50 } }, "rateLimit"],
     [{ rateLimit: "smtp" }, "rateLimit"],
@@ -150,6 +154,13 @@ describe("defineTask", () => {
     const error = refusalOf(() => defineWith(options));
     expect(error).toMatchObject(fullText("DEFINITION_INVALID"));
     expect(error.message).toContain(`${setting} of task "send-receipt"`);
+  });
+
+  test("checks that a handler is a function", () => {
+    const task = defineTask({ name: "send-receipt", input: z.string() });
+    expect(refusalOf(() => Reflect.apply(task.handle, task, [undefined]))).toMatchObject(
+      fullText("DEFINITION_INVALID"),
+    );
   });
 
   test.each([
