@@ -101,6 +101,14 @@ export function toTasklaneError(error: unknown, call: AwsCall): TasklaneError {
       fix: "check the topology's region, endpoint and names, or create it with provision() or a deploy",
       cause: error,
     });
+  // What is refused for what it says is refused each time.
+  if (failure.name === "ValidationException")
+    return new TasklaneError("BACKEND_UNAVAILABLE", {
+      what: `AWS does not take ${where}`,
+      received,
+      fix: "trying again is of no use: see that the resource was made for this, as keys and indexes of a table are",
+      cause: error,
+    });
   return new TasklaneError("BACKEND_UNAVAILABLE", {
     what: `${where} ${failure.status === undefined ? "got no answer" : "failed"}`,
     received,

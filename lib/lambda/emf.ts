@@ -6,6 +6,9 @@ import { GAUGE_METRICS, METRIC_NAMESPACE, QUEUE_DIMENSION, TASK_DIMENSION, TASK_
 /** CloudWatch takes this many values of one metric in a line. https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html */
 const VALUES_MAX = 100;
 
+/** So many names get metrics of their own where nobody says which. */
+const NAMES_MAX = 100;
+
 /** What was taken in of one task. */
 interface Taken {
   readonly counts: Partial<Record<TaskMetric, number>>;
@@ -17,11 +20,12 @@ interface Taken {
 export class TaskMetrics {
   readonly #queue: string;
   readonly #names: ReadonlySet<string> | undefined;
+  readonly #seen = new Set<string>();
   readonly #tasks = new Map<string, Taken>();
 
   /**
    * @param names the tasks that get metrics of their own; all others share one name, since CloudWatch bills each and messages may name
-   * anything. Default: all that come
+   * anything. Default: the first hundred that come
    */
   constructor(queue: string, names?: ReadonlySet<string>) {
     this.#queue = queue;
@@ -65,8 +69,14 @@ export class TaskMetrics {
     (this.#of(task).times[metric] ??= []).push(Math.round(value));
   }
 
+  #isNamed(name: string): boolean {
+    if (this.#names !== undefined) return this.#names.has(name);
+    if (this.#seen.size < NAMES_MAX) this.#seen.add(name);
+    return this.#seen.has(name);
+  }
+
   #of(name: string): Taken {
-    const task = this.#names?.has(name) === false ? OTHER_TASKS : name;
+    const task = this.#isNamed(name) ? name : OTHER_TASKS;
     const taken = this.#tasks.get(task) ?? { counts: {}, times: {} };
     this.#tasks.set(task, taken);
     return taken;

@@ -3,7 +3,7 @@ export { createLambdaScheduler } from "./create-lambda-scheduler.ts";
 export type { LambdaWorker, LambdaWorkerOptions } from "./create-lambda-worker.ts";
 export { createLambdaWorker } from "./create-lambda-worker.ts";
 export type { DecodedTask, DecodeMessage } from "./foreign-messages.ts";
-export type { IdempotencyOptions } from "./idempotency.ts";
+export type { IdempotencyOptions } from "./idempotency-options.ts";
 export { idempotency } from "./idempotency.ts";
 export type { LambdaBatchReport, LambdaContext, LambdaSqsEvent, LambdaSqsRecord } from "./lambda-event.ts";
 export type { FailureListener, MiddlewareOptions, SqsEvent, SqsRecord } from "./middleware-batch.ts";

@@ -1,5 +1,5 @@
 import { TasklaneError } from "../task/errors.ts";
-import type { RecordOutcome, SqsBatch, SqsEvent } from "./middleware-batch.ts";
+import type { RecordOutcome, SqsBatch, SqsEvent, SqsRecord } from "./middleware-batch.ts";
 import { holdFollowers, openBatch, reportOf } from "./middleware-batch.ts";
 import { failAll, readOutcomes } from "./middleware-outcomes.ts";
 
@@ -106,11 +106,19 @@ export function sqsMiddleware(parts: MiddlewareParts): SqsMiddleware {
 function chainOf(request: SqsRequest): Chain {
   let chain = chains.get(request);
   if (chain === undefined) {
-    const records = Array.isArray(request.event?.Records) ? request.event.Records : [];
-    chain = { batch: openBatch(records), rank: -1, hasMistake: false, members: [] };
+    chain = { batch: openBatch(recordsOf(request.event)), rank: -1, hasMistake: false, members: [] };
     chains.set(request, chain);
   }
   return chain;
+}
+
+/** The messages of an event of SQS. Those of S3, SNS and others have records too, which are none of ours. */
+function recordsOf(event: SqsEvent | undefined): readonly SqsRecord[] {
+  const records = Array.isArray(event?.Records) ? event.Records : [];
+  const isOurs = records.every(
+    (record) => typeof record?.messageId === "string" && typeof record.eventSourceARN === "string",
+  );
+  return isOurs ? records : [];
 }
 
 /** @throws TasklaneError `OPTION_INVALID` if the middleware belongs further out than one that began before it */

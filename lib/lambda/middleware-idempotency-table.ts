@@ -107,7 +107,8 @@ export class IdempotencyTable {
   }
 
   /**
-   * Keeps the result, if the key is still held. Never throws.
+   * Keeps the result, if the key is still held. Never throws. One that DynamoDB cannot hold (a number beyond its range, an object in an
+   * object for 32 levels) is left out: the work is done all the same, and must not be done again.
    *
    * @returns an error if it is not kept: the key was taken over, or the table did not answer
    */
@@ -134,6 +135,7 @@ export class IdempotencyTable {
       );
       return undefined;
     } catch (error) {
+      if (result !== undefined && isNamed(error, "ValidationException")) return this.complete(claim, undefined);
       if (!isNamed(error, "ConditionalCheckFailedException"))
         return toTasklaneError(error, { action: "dynamodb:UpdateItem", resource: `table "${this.#table}"` });
       const item = await this.#blocker(error, claim.key).catch(() => undefined);

@@ -6,7 +6,9 @@ import { parseJson } from "../task/parse-json.ts";
 /** The largest result that is kept: an item has 400 KB, and every read of it is paid for by its size. */
 const RESULT_MAX_BYTES = 131_072;
 /** DynamoDB's longest partition key. */
-const KEY_MAX_BYTES = 2_048;
+export const KEY_MAX_BYTES = 2_048;
+/** DynamoDB's longest sort key. */
+export const SORT_KEY_MAX_BYTES = 1_024;
 
 /** A key that is being claimed. */
 export interface KeyClaim {
@@ -72,12 +74,12 @@ export function refusalOf(answer: ClaimAnswer, key: string): TasklaneError | und
 }
 
 /** Refuses a key that DynamoDB would refuse. @throws TasklaneError `OPTION_INVALID` */
-export function checkKey(key: unknown): string {
-  if (typeof key === "string" && key !== "" && Buffer.byteLength(key) <= KEY_MAX_BYTES) return key;
+export function checkKey(key: unknown, maxBytes: number): string {
+  if (typeof key === "string" && key !== "" && Buffer.byteLength(key) <= maxBytes) return key;
   throw new TasklaneError("OPTION_INVALID", {
     what: "The idempotency key of a message cannot be used",
     received: key,
-    expected: `a text of 1 to ${KEY_MAX_BYTES} bytes`,
+    expected: `a text of 1 to ${maxBytes} bytes`,
     fix: "mend { key }, or what sends such messages",
   });
 }

@@ -1,8 +1,8 @@
-import { checkOptions } from "../task/known-options.ts";
 import type { MiddlewareOptions } from "./middleware-batch.ts";
-import { COMMON_OPTIONS, failureListener } from "./middleware-batch.ts";
+import { failureListener } from "./middleware-batch.ts";
 import type { SqsMiddleware } from "./middleware-chain.ts";
 import { sqsMiddleware } from "./middleware-chain.ts";
+import { checkMiddlewareOptions } from "./middleware-options.ts";
 
 /** How failures are told of. */
 export type PartialBatchResponseOptions = Pick<MiddlewareOptions, "onFailure" | "clock">;
@@ -18,7 +18,7 @@ export type PartialBatchResponseOptions = Pick<MiddlewareOptions, "onFailure" | 
  * @throws TasklaneError `OPTION_INVALID`
  */
 export function partialBatchResponse(options: PartialBatchResponseOptions = {}): SqsMiddleware {
-  checkOptions(options, COMMON_OPTIONS, "OPTION_INVALID", "partialBatchResponse");
+  checkMiddlewareOptions("partialBatchResponse", options);
   const tell = failureListener("partialBatchResponse", options);
   return sqsMiddleware({
     name: "partialBatchResponse",

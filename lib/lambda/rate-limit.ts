@@ -2,14 +2,15 @@ import { clockOf } from "../connect.ts";
 import { sleep } from "../ports/clock.ts";
 import { systemRandom } from "../system.ts";
 import type { RateLimit } from "../task/define-rate-limit.ts";
+import { isRateLimit } from "../task/define-rate-limit.ts";
 import { TasklaneError } from "../task/errors.ts";
-import { checkOptions } from "../task/known-options.ts";
 import { EARLY_WAIT_MAX_MS } from "../task/limits.ts";
 import type { MiddlewareOptions, SqsRecord } from "./middleware-batch.ts";
-import { COMMON_OPTIONS, failRecord, failureListener, isFifo } from "./middleware-batch.ts";
+import { failRecord, failureListener, isFifo } from "./middleware-batch.ts";
 import type { SqsMiddleware } from "./middleware-chain.ts";
 import { sqsMiddleware } from "./middleware-chain.ts";
 import { lazyLimiter, lazyQueue } from "./middleware-connect.ts";
+import { checkMiddlewareOptions, checkOptional, checkQueueUrl, checkTable } from "./middleware-options.ts";
 import { putBack } from "./middleware-put-back.ts";
 import { reserveSlots } from "./middleware-reserve.ts";
 import { chooseStart, copyAttributes, delayUntil } from "./middleware-slots.ts";
@@ -41,7 +42,11 @@ export interface RateLimitMiddlewareOptions extends MiddlewareOptions {
  * @throws TasklaneError `OPTION_INVALID`
  */
 export function rateLimit(options: RateLimitMiddlewareOptions): SqsMiddleware {
-  checkOptions(options, [...COMMON_OPTIONS, "limit", "table", "key", "queueUrl"], "OPTION_INVALID", "rateLimit");
+  checkMiddlewareOptions("rateLimit", options, ["limit", "table", "key", "queueUrl"]);
+  checkTable(options.table, "rateLimit");
+  checkQueueUrl(options.queueUrl, "rateLimit");
+  checkOptional(options.key, "key of rateLimit", "({ body }) => JSON.parse(body).tenant");
+  if (!isRateLimit(options.limit)) throw needsLimit(options.limit);
   const { limit, key } = options;
   const clock = clockOf(options);
   const random = options.random ?? systemRandom;
@@ -96,5 +101,14 @@ function missedSlot(): TasklaneError {
   return new TasklaneError("BACKEND_UNAVAILABLE", {
     what: "The slot of the rate limit was over before the handler could start",
     fix: "none is needed: the message comes again; if this is often, give the limit a larger burst",
+  });
+}
+
+function needsLimit(received: unknown): TasklaneError {
+  return new TasklaneError("OPTION_INVALID", {
+    what: "The limit of rateLimit is no rate limit",
+    received,
+    expected: "what defineRateLimit returns",
+    fix: 'write limit: defineRateLimit({ name: "smtp", limit: 50 })',
   });
 }

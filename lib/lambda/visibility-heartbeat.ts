@@ -3,14 +3,13 @@ import type { Timer } from "../ports/clock.ts";
 import type { Duration } from "../task/duration.ts";
 import { parseDuration } from "../task/duration.ts";
 import { TasklaneError } from "../task/errors.ts";
-import { checkOptions } from "../task/known-options.ts";
 import { DEFAULT_LEASE, SQS_VISIBILITY_MAX_MS } from "../task/limits.ts";
 import { jsonLogger } from "../worker-log.ts";
 import type { MiddlewareOptions } from "./middleware-batch.ts";
-import { COMMON_OPTIONS } from "./middleware-batch.ts";
 import type { SqsMiddleware } from "./middleware-chain.ts";
 import { sqsMiddleware } from "./middleware-chain.ts";
 import { lazyQueue } from "./middleware-connect.ts";
+import { checkMiddlewareOptions, checkQueueUrl } from "./middleware-options.ts";
 
 /** The first tick comes after so long, or after a third of the visibility if that is shorter. */
 const FIRST_TICK_MAX_MS = 5_000;
@@ -39,7 +38,8 @@ export interface VisibilityHeartbeatOptions extends Omit<MiddlewareOptions, "onF
  * @throws TasklaneError `OPTION_INVALID`, `DURATION_INVALID`
  */
 export function visibilityHeartbeat(options: VisibilityHeartbeatOptions = {}): SqsMiddleware {
-  checkOptions(options, [...COMMON_OPTIONS, "visibility", "queueUrl"], "OPTION_INVALID", "visibilityHeartbeat");
+  checkMiddlewareOptions("visibilityHeartbeat", options, ["visibility", "queueUrl"]);
+  checkQueueUrl(options.queueUrl, "visibilityHeartbeat");
   const visibilityMs = parseDuration(options.visibility ?? DEFAULT_LEASE, "visibility of visibilityHeartbeat");
   if (visibilityMs < VISIBILITY_MIN_MS || visibilityMs > SQS_VISIBILITY_MAX_MS)
     throw new TasklaneError("OPTION_INVALID", {

@@ -85,6 +85,25 @@ describe("metrics of tasks", () => {
     expect(metrics.take(AT).map(check)).toEqual([{ Queue: "mail", Task: "(other)", Deferred: 1_000 }]);
   });
 
+  test("give the first hundred names their own where nobody says which are known, and go on doing so", () => {
+    const metrics = new TaskMetrics("mail");
+    const dead = (task: string): TasklaneEvent => ({
+      type: "dead",
+      at: AT,
+      reason: "CRASHED",
+      message: "",
+      taskId: "t",
+      task,
+      lane: "normal",
+    });
+    for (let place = 0; place < 1_000; place++) metrics.add(dead(`made-up-${place}`));
+    const lines = metrics.take(AT).map(check);
+    expect(lines).toHaveLength(101);
+    expect(lines).toContainEqual({ Queue: "mail", Task: "(other)", DeadLettered: 900 });
+    for (const place of [7, 700]) metrics.add(dead(`made-up-${place}`));
+    expect(metrics.take(AT).map((line) => check(line)["Task"])).toEqual(["made-up-7", "(other)"]);
+  });
+
   test("and gauges hold zero too, by the queue alone", () => {
     expect(check(gaugeLine(AT, "mail", { DeadTasks: 0, OldestTaskAge: 1.5 }))).toEqual({
       Queue: "mail",

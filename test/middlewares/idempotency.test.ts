@@ -2,7 +2,7 @@ import { DeleteItemCommand, GetItemCommand, PutItemCommand } from "@aws-sdk/clie
 import middy from "@middy/core";
 import type { SQSEvent, SQSRecord } from "aws-lambda";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { IdempotencyOptions } from "../../lib/lambda/idempotency.ts";
+import type { IdempotencyOptions } from "../../lib/lambda/idempotency-options.ts";
 import { idempotency } from "../../lib/lambda/idempotency.ts";
 import { partialBatchResponse } from "../../lib/lambda/partial-batch-response.ts";
 import { ManualClock } from "../../lib/memory/manual-clock.ts";
@@ -130,6 +130,28 @@ describe("idempotency", () => {
     expect(await deliver([order("m1", "A"), order("m2", "A")])).toEqual(["m2"]);
     expect(await deliver([order("m2", "A")])).toEqual([]);
     expect(done).toEqual(["A"]);
+  });
+
+  test("keeps what is done although the table cannot hold its result, and does not do it again", async () => {
+    for (const [name, result] of Object.entries({ far: { seconds: 1e200 }, near: { seconds: 5e-324 } })) {
+      const handler = async (event: SQSEvent): Promise<unknown> =>
+        Promise.allSettled(event.Records.map(async () => (done.push(name), result)));
+      expect(await deliver([order("m1", name)], {}, { handler })).toEqual([]);
+      clock.advance(3_600_000);
+      expect(await deliver([order("m2", name)], {}, { handler })).toEqual([]);
+      expect(await read(name)).toMatchObject({ status: { S: "COMPLETED" } });
+    }
+    expect(done).toEqual(["far", "near"]);
+    expect(replayed).toEqual([
+      ["m2", undefined],
+      ["m2", undefined],
+    ]);
+  });
+
+  test("refuses a key that is too long for a sort key", async () => {
+    const keys = { attributes: { sortKey: "sk" }, key: () => "k".repeat(1_025) };
+    expect(await deliver([order("m1", "A")], keys)).toEqual(["m1"]);
+    expect(told).toEqual([["m1", "OPTION_INVALID"]]);
   });
 
   test("F30 reports another payload under the same key as a conflict, each time", async () => {
