@@ -22,6 +22,7 @@ import { SPARSE_SHARDS, SQS_BATCH_MAX_ENTRIES } from "../task/limits.ts";
 import type { TaskDetails } from "../task/task-ref.ts";
 import type { TopologySpec } from "../task/topology.ts";
 import { deployedLanes } from "../task/topology.ts";
+import { watchResults } from "./standing-clock.ts";
 
 /** What a memory queue is made of. */
 export interface MemoryQueueOptions {
@@ -77,13 +78,20 @@ export function createMemoryQueue(options: MemoryQueueOptions = {}): MemoryTaskQ
   const services = makeServices({ backend, clock, random, onEvent });
   const client = createClient({ backend, clock, random, onEvent });
   const driver = new Driver(services, clock, backend, options, () => handlersRunning);
+  let drives = 0;
+  const drive = (end: number, toTheEnd: boolean): Promise<void> => {
+    drives++;
+    return driver.runUntil(end, toTheEnd).finally(() => drives--);
+  };
+  const named = new Set((options.handlers ?? []).map(({ definition }) => definition.name));
+  const isDriven = (): boolean => drives > 0;
   return {
-    client,
+    client: watchResults(client, { clock, isDriven, hasHandler: (task) => named.has(task) }),
     clock,
     events,
     backend,
-    drain: (given) => driver.runUntil(clock.now() + parseDuration(given?.within ?? "1h", "within of drain()"), false),
-    advance: (by) => driver.runUntil(clock.now() + parseDuration(by, "argument of advance()"), true),
+    drain: (given) => drive(clock.now() + parseDuration(given?.within ?? "1h", "within of drain()"), false),
+    advance: (by) => drive(clock.now() + parseDuration(by, "argument of advance()"), true),
     tasks: async (definition) => {
       const found: TaskDetails[] = [];
       for await (const task of client.list({ task: definition.name, within: "36500d" }))

@@ -1,0 +1,72 @@
+import type { TasklaneClient } from "../client.ts";
+import type { Clock } from "../ports/clock.ts";
+import { sleep } from "../ports/clock.ts";
+import { systemClock } from "../system.ts";
+import type { AnyTask } from "../task/define-task.ts";
+import { TasklaneError } from "../task/errors.ts";
+import type { TaskState } from "../task/states.ts";
+import { isFinal } from "../task/states.ts";
+import type { EnqueuedTask, TaskRef } from "../task/task-ref.ts";
+
+/** Real time, after which a clock that has not moved is not going to: below the time that test runners give a test. */
+const PATIENCE_MS = 2_000;
+const LOOK_EVERY_MS = 50;
+
+/** What a wait for a result has to know of its queue. */
+export interface StandingQueue {
+  readonly clock: Clock;
+  /** Whether `drain` or `advance` is under way, in which a handler may do real work for as long as it likes. */
+  readonly isDriven: () => boolean;
+  readonly hasHandler: (task: string) => boolean;
+}
+
+/** Lets waits for a result end where nobody moves the queue's clock: a test would hang, and nothing would say why. */
+export function watchResults(client: TasklaneClient, queue: StandingQueue): TasklaneClient {
+  const watch = <T extends AnyTask, Ref extends TaskRef<T>>(task: T, ref: Ref): Ref => ({
+    ...ref,
+    result: (options) => {
+      const over = new AbortController();
+      return Promise.race([
+        ref.result(options),
+        standstill(queue, task, ref, () => ref.result(options), over.signal),
+      ]).finally(() => over.abort());
+    },
+  });
+  return {
+    ...client,
+    enqueue: async (task, input, options) => watch(task, await client.enqueue(task, input, options)),
+    enqueueMany: async (task, entries) =>
+      (await client.enqueueMany(task, entries)).map((ref): EnqueuedTask<typeof task> => watch(task, ref)),
+    task: (task, id) => watch(task, client.task(task, id)),
+  };
+}
+
+/**
+ * Rejects once the clock has stood still for the patience. A task that came to its end meanwhile is asked for again: whoever waits on a clock
+ * that stands would not see it. Nobody waits for this any more once the signal aborts.
+ */
+async function standstill<Result>(
+  queue: StandingQueue,
+  task: AnyTask,
+  ref: TaskRef,
+  ask: () => Promise<Result>,
+  over: AbortSignal,
+): Promise<Result> {
+  let [now, stoodMs] = [Number.NaN, 0];
+  let state: TaskState;
+  do {
+    stoodMs = !queue.isDriven() && queue.clock.now() === now ? stoodMs + LOOK_EVERY_MS : 0;
+    now = queue.clock.now();
+    await sleep(systemClock, LOOK_EVERY_MS, over);
+    if (over.aborted) return new Promise(() => undefined);
+    ({ state } = await ref.get());
+    if (isFinal(state) && !queue.isDriven()) return ask();
+  } while (stoodMs < PATIENCE_MS);
+  throw new TasklaneError("RESULT_TIMEOUT", {
+    what: `The clock of the memory queue stands still, and task "${task.name}" is ${state}`,
+    expected: "drain() or advance(), which run tasks and move the clock",
+    fix: queue.hasHandler(task.name)
+      ? "await queue.drain() before the result, or look at the task's history for what it waits for"
+      : `give createMemoryQueue the handler of "${task.name}"`,
+  });
+}

@@ -1,0 +1,41 @@
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { defineTask } from "../../lib/index.ts";
+import { createMemoryQueue } from "../../lib/testing/index.ts";
+
+const errand = defineTask({ name: "errand", input: z.object({ n: z.int() }), output: z.int() });
+const other = defineTask({ name: "other", input: z.object({ n: z.int() }) });
+const handlers = [errand.handle(({ n }) => n)];
+
+test("a result that is awaited before anything runs says so, and does not hang", async () => {
+  const queue = createMemoryQueue({ handlers });
+  const task = await queue.client.enqueue(errand, { n: 1 });
+  await expect(task.result({ timeout: "1h" })).rejects.toMatchObject({
+    code: "RESULT_TIMEOUT",
+    message: expect.stringMatching(/"errand" is queued.*drain\(\)/),
+  });
+  await queue.drain();
+  expect(await task.result()).toBe(1);
+});
+
+test("a result of a task without a handler says so", async () => {
+  const queue = createMemoryQueue({ handlers });
+  const [task] = await queue.client.enqueueMany(other, [{ input: { n: 1 } }]);
+  await queue.drain();
+  await expect(task?.result()).rejects.toMatchObject({ fix: 'give createMemoryQueue the handler of "other"' });
+});
+
+test("a result that is awaited beside drain() waits for a handler that does real work", async () => {
+  let end = (): void => undefined;
+  const work = new Promise<void>((resolve) => (end = resolve));
+  const queue = createMemoryQueue({ handlers: [errand.handle(async ({ n }) => (await work, n))] });
+  const task = await queue.client.enqueue(errand, { n: 7 });
+  const result = queue.client.task(errand, task.id).result();
+  const drained = queue.drain();
+  // Longer than a clock that nobody moves is waited for.
+  const began = performance.now();
+  await expect.poll(() => performance.now() - began, { timeout: 4_000 }).toBeGreaterThan(2_500);
+  end();
+  await drained;
+  expect(await result).toBe(7);
+});
