@@ -4,6 +4,7 @@ import { Alarm, ComparisonOperator, Stats, TreatMissingData } from "aws-cdk-lib/
 import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { ITopic } from "aws-cdk-lib/aws-sns";
+import type { Construct } from "constructs";
 import { formatDuration } from "../lib/task/duration.ts";
 import type { Lane } from "../lib/task/lane.ts";
 import { BACKLOG_WARNING_RATIO } from "../lib/task/limits.ts";
@@ -15,7 +16,6 @@ import type { TaskQueueReference } from "./task-queue-reference.ts";
 /** What alarms are about. */
 export interface AlarmsOptions {
   readonly lanes: readonly LaneQueues[];
-  readonly workers: readonly LambdaFunction[];
   readonly maxBacklog: Readonly<Record<Lane, number>>;
   /** Without it a lane's backlog is what waits, without what is delayed or in flight. */
   readonly metricMath: boolean;
@@ -45,31 +45,40 @@ interface AlarmSpec {
   readonly missing?: TreatMissingData;
 }
 
-/** Adds the alarms of a queue. Each description says what it means and what to do. */
+/** Adds the alarms of a queue and its lanes. Each description says what it means and what to do. */
 export function addAlarms(queue: TaskQueueReference, options: AlarmsOptions): void {
-  const specs = [
-    ...queueAlarms(queue),
-    ...options.lanes.flatMap((lane) => laneAlarms(queue, lane, options)),
-    ...options.workers.flatMap(workerAlarms),
-  ];
-  for (const { id, metric, threshold, text, below = false, periods = 1, missing } of specs) {
-    const alarm = new Alarm(queue, `${id}Alarm`, {
-      metric,
-      threshold,
-      comparisonOperator: below
-        ? ComparisonOperator.LESS_THAN_THRESHOLD
-        : ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      evaluationPeriods: periods,
-      treatMissingData: missing ?? TreatMissingData.NOT_BREACHING,
-      alarmDescription: `Tasklane queue "${queue.queueName}": ${text}`,
-    });
-    if (options.topic !== undefined) alarm.addAlarmAction(new SnsAction(options.topic));
-  }
+  const specs = [...queueAlarms(queue), ...options.lanes.flatMap((lane) => laneAlarms(queue, lane, options))];
+  for (const spec of specs) addAlarm(queue, queue, spec, options.topic);
   if (options.topic === undefined)
     Annotations.of(queue).addWarningV2(
       "tasklane:alarmTopic",
       `The alarms of ${queue.node.path} tell nobody. Give it an alarmTopic, or leave them out with without: ["alarms"].`,
     );
+}
+
+/** Adds the alarms of a worker: under the queue for one that it made, else under the function, whose stack depends on the queue's already. */
+export function addWorkerAlarms(
+  queue: TaskQueueReference,
+  worker: LambdaFunction,
+  { isOwn, topic }: { readonly isOwn: boolean; readonly topic?: ITopic | undefined },
+): void {
+  const [scope, id, name] = isOwn ? [queue, worker.node.id, worker.node.id] : [worker, "Tasklane", worker.node.path];
+  for (const spec of workerAlarms(worker, id, name)) addAlarm(queue, scope, spec, topic);
+}
+
+function addAlarm(queue: TaskQueueReference, scope: Construct, spec: AlarmSpec, topic: ITopic | undefined): void {
+  const { id, metric, threshold, text, below = false, periods = 1, missing } = spec;
+  const alarm = new Alarm(scope, `${id}Alarm`, {
+    metric,
+    threshold,
+    comparisonOperator: below
+      ? ComparisonOperator.LESS_THAN_THRESHOLD
+      : ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+    evaluationPeriods: periods,
+    treatMissingData: missing ?? TreatMissingData.NOT_BREACHING,
+    alarmDescription: `Tasklane queue "${queue.queueName}": ${text}`,
+  });
+  if (topic !== undefined) alarm.addAlarmAction(new SnsAction(topic));
 }
 
 function queueAlarms(queue: TaskQueueReference): AlarmSpec[] {
@@ -143,22 +152,21 @@ function laneAlarms(queue: TaskQueueReference, lane: LaneQueues, options: Alarms
   ];
 }
 
-function workerAlarms(worker: LambdaFunction): AlarmSpec[] {
-  const id = worker.node.id;
+function workerAlarms(worker: LambdaFunction, id: string, name: string): AlarmSpec[] {
   return [
     {
       id: `${id}Errors`,
       metric: worker.metricErrors({ period: PERIOD }),
       threshold: 1,
       periods: 2,
-      text: `${id} times out or crashes, which a task that fails does not make it do. Its tasks come back after the visibility timeout: read its log.`,
+      text: `${name} times out or crashes, which a task that fails does not make it do. Its tasks come back after the visibility timeout: read its log.`,
     },
     {
       id: `${id}Throttles`,
       metric: worker.metricThrottles({ period: PERIOD }),
       threshold: 1,
       periods: 3,
-      text: `${id} is throttled: the account's concurrency is used up. Raise that quota, or lower maxConcurrency.`,
+      text: `${name} is throttled: the account's concurrency is used up. Raise that quota, or lower maxConcurrency.`,
     },
   ];
 }

@@ -1,3 +1,4 @@
+import { Stack } from "aws-cdk-lib";
 import type { IMetric } from "aws-cdk-lib/aws-cloudwatch";
 import { Dashboard, GraphWidget, SingleValueWidget } from "aws-cdk-lib/aws-cloudwatch";
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
@@ -5,22 +6,23 @@ import type { LaneQueues } from "./lane-queues.ts";
 import { sqsMetric } from "./metrics.ts";
 import type { TaskQueueReference } from "./task-queue-reference.ts";
 
-/** What a dashboard shows. */
-export interface DashboardOptions {
-  readonly lanes: readonly LaneQueues[];
-  readonly workers: readonly LambdaFunction[];
+/** A dashboard to which workers come later. */
+export interface QueueDashboard {
+  /** Shows a worker, if it is of the queue's own stack: a queue's stack that knew of others would depend on those that depend on it. */
+  addWorker(worker: LambdaFunction): void;
 }
 
 const HALF = 12;
 const HEIGHT = 6;
 
 /** Adds the one dashboard of a queue: what is wrong first, then how much, how fast, and by whom. */
-export function addDashboard(queue: TaskQueueReference, { lanes, workers }: DashboardOptions): Dashboard {
+export function addDashboard(queue: TaskQueueReference, lanes: readonly LaneQueues[]): QueueDashboard {
   const graph = (title: string, left: IMetric[]): GraphWidget =>
     new GraphWidget({ title, left, width: HALF, height: HEIGHT, leftYAxis: { min: 0 } });
   const perLane = (metric: (lane: LaneQueues, label: string) => IMetric): IMetric[] =>
     lanes.map((lane) => metric(lane, lane.lane));
-  return new Dashboard(queue, "Dashboard", {
+  const workers = graph("Errors and throttles of workers", []);
+  new Dashboard(queue, "Dashboard", {
     widgets: [
       [
         new SingleValueWidget({
@@ -65,11 +67,15 @@ export function addDashboard(queue: TaskQueueReference, { lanes, workers }: Dash
             sqsMetric(deadLetterQueue.queueName, "ApproximateNumberOfMessagesVisible", { label }),
           ),
         ),
-        graph("Errors and throttles of workers", [
-          ...workers.map((worker) => worker.metricErrors({ label: `${worker.node.id} errors` })),
-          ...workers.map((worker) => worker.metricThrottles({ label: `${worker.node.id} throttles` })),
-        ]),
+        workers,
       ],
     ],
   });
+  return {
+    addWorker(worker) {
+      if (Stack.of(worker) !== Stack.of(queue)) return;
+      workers.addLeftMetric(worker.metricErrors({ label: `${worker.node.id} errors` }));
+      workers.addLeftMetric(worker.metricThrottles({ label: `${worker.node.id} throttles` }));
+    },
+  };
 }

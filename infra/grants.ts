@@ -1,6 +1,7 @@
 import type { IGrantable } from "aws-cdk-lib/aws-iam";
 import { Grant } from "aws-cdk-lib/aws-iam";
 import type { IKey } from "aws-cdk-lib/aws-kms";
+import { TasklaneError } from "../lib/task/errors.ts";
 import type { LedgerIndex } from "../lib/task/ledger-shape.ts";
 import { taskPartition } from "../lib/task/record-codec.ts";
 import { acknowledgeObjectKeys, objectArns } from "./object-keys.ts";
@@ -146,12 +147,27 @@ function grant(targets: GrantTargets, grantee: IGrantable, permissions: Permissi
       (permissions.indexes ?? []).map((index) => `${tableArn}/index/${index}`),
     ),
     ...allow(permissions.objects, objectArns(bucketArn)),
-    ...(encryptionKey === undefined ? [] : [encryptionKey.grant(grantee, ...(permissions.key ?? []))]),
   ];
   const [first, ...others] = grants;
   if (first === undefined) throw new TypeError("A grant without any permission.");
+  if (encryptionKey !== undefined) {
+    const byKey = encryptionKey.grant(grantee, ...(permissions.key ?? []));
+    // An alias that is known by its name alone answers a grant and gives nothing.
+    if (first.success && !byKey.success) throw grantsNothing(encryptionKey);
+    // What is granted by the key's own policy, as to a role that cannot be changed, nothing can be made to wait for.
+    if (byKey.principalStatements.length > 0) others.push(byKey);
+  }
   acknowledgeObjectKeys(grantee, bucketArn);
   return others.reduce((sum, other) => sum.combine(other), first);
+}
+
+function grantsNothing({ node }: IKey): TasklaneError {
+  return new TasklaneError("OPTION_INVALID", {
+    what: `The encryptionKey ${node.path} gives no permission to anybody, so no role could read or write what it encrypts`,
+    received: "a key that is known by an alias alone",
+    expected: "a key that is known by its ARN",
+    fix: "give Key.fromKeyArn(…), or the alias's own key (aliasTargetKey)",
+  });
 }
 
 const TASKS_ONLY = { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": [taskPartition("*")] } };

@@ -62,13 +62,14 @@ export function sqsMetric(queueName: string, metricName: SqsMetric, options: Met
 
 /** Everything that a lane holds, as `maxBacklog` counts it: waiting, delayed and in flight. */
 export function backlogMetric(lane: Lane, queueName: string, options: MetricOptions = {}): IMetric {
-  const period = options.period ?? PERIOD;
-  const part = (metricName: SqsMetric): Metric => sqsMetric(queueName, metricName, { period });
+  const { label = `backlog of ${lane}`, color, period = PERIOD, ...rest } = options;
+  const part = (metricName: SqsMetric): Metric => sqsMetric(queueName, metricName, { ...rest, period });
   // The lane is in the ids, since those of one graph or alarm must differ.
   return new MathExpression({
     expression: `${lane}Waiting + ${lane}Delayed + ${lane}InFlight`,
-    label: options.label ?? `backlog of ${lane}`,
+    label,
     period,
+    ...(color === undefined ? {} : { color }),
     usingMetrics: {
       [`${lane}Waiting`]: part("ApproximateNumberOfMessagesVisible"),
       [`${lane}Delayed`]: part("ApproximateNumberOfMessagesDelayed"),

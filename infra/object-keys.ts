@@ -15,22 +15,28 @@ export function objectArns(bucketArn: string): string[] {
 export function acknowledgeObjectKeys(grantee: IGrantable, bucketArn: string): void {
   const role = grantee.grantPrincipal;
   if (!Construct.isConstruct(role)) return;
-  const bucket = readable(Stack.of(role).resolve(bucketArn));
-  Validations.of(role).acknowledge(
-    ...objectArns(bucket).map((arn) => ({
-      id: `AwsSolutions-IAM5[Resource::${arn}]`,
-      reason: "The key of a payload holds its task's id, which nobody knows before there is the task.",
-    })),
-  );
+  // Not before the stacks know of each other: a bucket of another one is then an import or a parameter.
+  role.node.addValidation({
+    validate: () => {
+      Validations.of(role).acknowledge(
+        ...objectArns(bucketArn).map((arn) => ({
+          id: `AwsSolutions-IAM5[Resource::${readable(Stack.of(role).resolve(arn))}]`,
+          reason: "The key of a payload holds its task's id, which nobody knows before there is the task.",
+        })),
+      );
+      return [];
+    },
+  });
 }
 
 /** Writes a resolved value as cdk-nag names it in a finding. */
 function readable(value: unknown): string {
   if (typeof value !== "object" || value === null) return String(value);
   const [call, operand]: [string, unknown] = Object.entries(value)[0] ?? ["", undefined];
-  if (call === "Ref") return `<${operand}>`;
-  if (call === "Fn::GetAtt" && Array.isArray(operand)) return `<${operand.join(".")}>`;
+  if (call === "Ref") return `<${readable(operand)}>`;
+  if (call === "Fn::GetAtt" && Array.isArray(operand)) return `<${operand.map(readable).join(".")}>`;
+  if (call === "Fn::ImportValue") return readable(operand);
   if (call === "Fn::Join" && Array.isArray(operand) && Array.isArray(operand[1]))
     return operand[1].map(readable).join(String(operand[0]));
-  return `<${call}>`;
+  return JSON.stringify(value);
 }

@@ -39,6 +39,8 @@ export interface DeployedTask {
   readonly name: string;
   /** Milliseconds. */
   readonly timeoutMs: number;
+  /** @default "normal" */
+  readonly lane?: Lane | undefined;
 }
 
 /** Which lanes a worker function of your own serves, and how. */
@@ -72,7 +74,7 @@ export interface TaskQueueProps {
    * Settings of all worker functions.
    *
    * @default 60 s timeout, 512 MB, Node.js 24 on ARM64, batches of 10, the AWS SDK bundled, its own role. A longer timeout lets tasks
-   * take longer, and makes those of a crashed function come back later: after six times the timeout.
+   * take longer, and makes those of a crashed function come back later: after six times the timeout. From 3 s to 15 min.
    */
   readonly workerProps?: WorkerProps | undefined;
   /**
@@ -121,7 +123,8 @@ export interface TaskQueueProps {
   /**
    * The queues' visibility timeout.
    *
-   * @default 6 × the longest timeout of a worker function, plus its batching window: the least that is safe
+   * @default 6 × the longest timeout of a worker function, plus its batching window: the least that is safe. A timeout or window that is a
+   * CloudFormation parameter needs it given.
    */
   readonly visibilityTimeout?: Duration | undefined;
   /**
@@ -131,7 +134,8 @@ export interface TaskQueueProps {
    */
   readonly logRetention?: RetentionDays | undefined;
   /**
-   * The task definitions that the workers handle, for one check: that no task's timeout is above its function's.
+   * The task definitions that the workers handle, for one check: that each task's timeout is below that of the functions which serve its
+   * lane. A producer that enqueues it to another lane is not seen.
    *
    * @default not checked until a worker starts
    */

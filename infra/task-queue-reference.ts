@@ -25,6 +25,8 @@ export abstract class TaskQueueReference extends Construct {
   protected abstract readonly parts: Topology;
   /** The names that SQS knows the lanes' queues by, for metrics. */
   protected abstract readonly sqsNames: Partial<Readonly<Record<Lane, string>>>;
+  /** Where the queue's metrics are, if not where they are shown. */
+  protected readonly metricPlace: Pick<MetricOptions, "region"> = {};
 
   /** The topology as JSON, for what runs outside of this app; worth up to a kilobyte, as it names dead letter queues too. */
   get topology(): string {
@@ -44,7 +46,7 @@ export abstract class TaskQueueReference extends Construct {
 
   /** A metric that workers or the scheduler write: see the list in docs/observability.md. @default the sum over 5 minutes */
   metric(name: TaskMetric | GaugeMetric, options: TaskMetricOptions = {}): Metric {
-    return tasklaneMetric(this.queueName, name, { statistic: Stats.SUM, ...options });
+    return tasklaneMetric(this.queueName, name, { statistic: Stats.SUM, ...this.metricPlace, ...options });
   }
 
   /** What a lane holds, as `maxBacklog` counts it. */
@@ -107,7 +109,7 @@ export abstract class TaskQueueReference extends Construct {
   #split(options: LaneMetricOptions): { lane: Lane; name: string; rest: MetricOptions } {
     const { lane = "normal", ...rest } = options;
     const name = this.sqsNames[lane];
-    if (name !== undefined) return { lane, name, rest };
+    if (name !== undefined) return { lane, name, rest: { ...this.metricPlace, ...rest } };
     throw new TasklaneError("OPTION_INVALID", {
       what: `Queue "${this.queueName}" has no lane "${lane}"`,
       received: lane,

@@ -6,28 +6,31 @@ import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { NodejsFunction } from "aws-cdk-lib/aws-lambda-nodejs";
 import { RetentionDays } from "aws-cdk-lib/aws-logs";
 import type { Bucket } from "aws-cdk-lib/aws-s3";
+import type { ITopic } from "aws-cdk-lib/aws-sns";
 import type { Construct } from "constructs";
 import { TasklaneError } from "../lib/task/errors.ts";
 import type { Lane } from "../lib/task/lane.ts";
 import type { Topology } from "../lib/task/topology.ts";
-import { parseTopology, settleSpec } from "../lib/task/topology.ts";
-import { addAlarms } from "./alarms.ts";
+import { settleSpec } from "../lib/task/topology.ts";
+import { addAlarms, addWorkerAlarms } from "./alarms.ts";
+import type { QueueDashboard } from "./dashboard.ts";
 import { addDashboard } from "./dashboard.ts";
 import { readFacts } from "./deployed-facts.ts";
-import { addEventSource, settleConcurrency } from "./event-sources.ts";
+import { addEventSource, allowRecursion, checkBatches, settleConcurrency } from "./event-sources.ts";
 import type { GrantTargets } from "./grants.ts";
 import { grantSchedule, TaskQueueGrants } from "./grants.ts";
-import { ImportedTaskQueue } from "./imported-task-queue.ts";
+import { ImportedTaskQueue, readDeployedTopology } from "./imported-task-queue.ts";
 import type { LaneQueues } from "./lane-queues.ts";
 import { makeLaneQueues, queueResource } from "./lane-queues.ts";
 import { makeLedgerTable } from "./ledger-table.ts";
 import { makePayloadBucket } from "./payload-bucket.ts";
+import { checkQueueProps, checkWorkerOptions } from "./prop-checks.ts";
 import { makeSchedulerFunction } from "./scheduler-function.ts";
 import { checkQueue, VISIBILITY_TIMEOUTS } from "./synth-checks.ts";
 import { warnOfLongTopology, warnOfSameName } from "./synth-warnings.ts";
 import type { AddWorkerOptions, TaskQueueProps } from "./task-queue-props.ts";
 import { TaskQueueReference } from "./task-queue-reference.ts";
-import { setTopologyVariable } from "./topology-variable.ts";
+import { setWorkerVariable } from "./topology-variable.ts";
 import { makeWorkerFunctions, WORKER_TIMEOUT_SECONDS } from "./worker-functions.ts";
 import { WorkersPrincipal } from "./workers-principal.ts";
 
@@ -45,15 +48,19 @@ const FUNCTION_TIMEOUT_SECONDS = 3;
  * ```
  */
 export class TaskQueue extends TaskQueueReference implements IGrantable {
-  /** A queue that was made elsewhere, by its topology: an object, or JSON such as `queue.topology` or a cdk outputs file. */
+  /**
+   * A queue that was made elsewhere, by its topology: an object, or the text of a cdk outputs file or of the output `Topology`. A queue of
+   * the same app needs none of this: its own `addProducer` and `grants` reach other stacks.
+   *
+   * @throws TasklaneError `TOPOLOGY_INVALID`
+   */
   static fromTopology(
     scope: Construct,
     id: string,
     topology: Topology | string,
     options: { readonly encryptionKey?: IKey | undefined } = {},
   ): TaskQueueReference {
-    const parsed = typeof topology === "string" ? parseTopology(topology, `${scope.node.path}/${id}`) : topology;
-    return new ImportedTaskQueue(scope, id, parsed, options.encryptionKey);
+    return new ImportedTaskQueue(scope, id, readDeployedTopology(topology, `${scope.node.path}/${id}`), options);
   }
 
   readonly queueName: string;
@@ -75,10 +82,13 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
   readonly #deployed: readonly LaneQueues[];
   readonly #maxConcurrency: Readonly<Record<Lane, number>>;
   readonly #visibilityGiven: Duration | undefined;
+  readonly #alarms: { readonly topic: ITopic | undefined } | undefined;
+  readonly #dashboard: QueueDashboard | undefined;
   #visibilitySeconds = 0;
 
   constructor(scope: Construct, id: string, props: TaskQueueProps = {}) {
     super(scope, id);
+    checkQueueProps(this.node.path, props);
     const { queue, lanes, maxBacklog } = settleSpec({
       queue: props.queueName,
       lanes: props.lanes,
@@ -128,7 +138,7 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
     this.grants = new TaskQueueGrants(targets);
 
     this.scheduler = makeSchedulerFunction(this, logRetention);
-    setTopologyVariable(this.scheduler, queue, this.topology);
+    setWorkerVariable(this.scheduler, queue, this.topology);
     grantSchedule(targets, this.scheduler);
 
     this.#principal = new WorkersPrincipal(this.node.path);
@@ -136,64 +146,74 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
     const { workerEntry: entry, workerProps = {} } = props;
     this.workers =
       entry === undefined ? {} : makeWorkerFunctions(this, { entry, lanes, logRetention, props: workerProps });
+    this.#alarms = isIn("alarms") ? { topic: props.alarmTopic } : undefined;
+    this.#dashboard = isIn("dashboard") ? addDashboard(this, this.#deployed) : undefined;
+    const { batchSize, maxBatchingWindow } = workerProps;
     for (const { lane } of this.#deployed) {
       const worker = this.workers[lane];
-      if (worker !== undefined) this.addWorker(worker, { ...workerProps, lanes: [lane] });
+      if (worker !== undefined) this.addWorker(worker, { batchSize, maxBatchingWindow, lanes: [lane] });
     }
 
     new CfnOutput(this, "Topology", {
       value: this.topology,
       description: `Queue "${queue}": for TASKLANE_TOPOLOGY, or createClient({ topology }).`,
     });
-    if (isIn("alarms"))
-      addAlarms(this, {
-        lanes: this.#deployed,
-        workers: Object.values(this.workers),
-        maxBacklog,
-        metricMath: isIn("metricMath"),
-        topic: props.alarmTopic,
-      });
-    if (isIn("dashboard")) addDashboard(this, { lanes: this.#deployed, workers: Object.values(this.workers) });
+    if (this.#alarms !== undefined)
+      addAlarms(this, { lanes: this.#deployed, maxBacklog, metricMath: isIn("metricMath"), ...this.#alarms });
     warnOfSameName(this);
     warnOfLongTopology(this, this.parts, this.#deployed);
     this.node.addValidation({ validate: () => this.#check(props) });
   }
 
   /**
-   * Lets a function of yours run tasks: it gets the permissions, the topology, and an event source for each of its lanes.
-   * Its handler is what `createLambdaWorker` answers.
+   * Lets a function of yours run tasks: it gets the permissions, the topology as `TASKLANE_TOPOLOGY`, an event source for each of its lanes,
+   * alarms, and leave to send messages to the queue that starts it. Its handler is what `createLambdaWorker` answers. A function runs the
+   * tasks of one queue.
+   *
+   * @throws TasklaneError `OPTION_INVALID`, `DEFINITION_INVALID`, `DEPLOYMENT_UNSAFE`
    */
   addWorker(worker: LambdaFunction, options: AddWorkerOptions = {}): void {
-    const lanes = options.lanes ?? this.#deployed.map(({ lane }) => lane);
-    const concurrency = settleConcurrency(this.node.path, options.maxConcurrency, this.#maxConcurrency);
-    setTopologyVariable(worker, this.queueName, Stack.of(worker).toJsonString(this.parts));
+    const { path } = worker.node;
+    const { batchSize, maxBatchingWindow } = options;
+    checkWorkerOptions(path, options);
+    checkBatches(path, options);
+    const concurrency = settleConcurrency(path, options.maxConcurrency, this.#maxConcurrency);
+    const lanes = (options.lanes ?? this.#deployed.map(({ lane }) => lane)).map((lane) => this.#findLane(lane, path));
+    allowRecursion(this.node.path, worker);
+    this.#coverTimeout(worker, maxBatchingWindow);
+    setWorkerVariable(worker, this.queueName, Stack.of(worker).toJsonString(this.parts));
     const grant = this.grants.consume(worker);
     this.#principal.add(worker);
-    this.#coverTimeout(worker, options.maxBatchingWindow);
-    for (const lane of lanes) {
-      const queues = this.lanes[lane];
-      if (queues === undefined)
-        throw new TasklaneError("DEFINITION_INVALID", {
-          what: `${worker.node.path} is to serve a lane that ${this.node.path} does not have`,
-          received: lane,
-          expected: `one of ${Object.keys(this.lanes).join(", ")}`,
-          fix: "add the lane to the queue's lanes; without it, its tasks are in normal's queue",
-        });
-      const { batchSize, maxBatchingWindow } = options;
-      addEventSource(worker, queues, {
-        batchSize,
-        maxBatchingWindow,
-        maxConcurrency: concurrency[lane],
-        grant,
-      });
-    }
+    for (const queues of lanes)
+      addEventSource(worker, queues, { batchSize, maxBatchingWindow, maxConcurrency: concurrency[queues.lane], grant });
+    if (this.#alarms !== undefined)
+      addWorkerAlarms(this, worker, { isOwn: Object.values(this.workers).includes(worker), ...this.#alarms });
+    this.#dashboard?.addWorker(worker);
+  }
+
+  #findLane(lane: Lane, worker: string): LaneQueues {
+    const queues = this.lanes[lane];
+    if (queues !== undefined) return queues;
+    throw new TasklaneError("DEFINITION_INVALID", {
+      what: `${worker} is to serve a lane that ${this.node.path} does not have`,
+      received: lane,
+      expected: `one of ${Object.keys(this.lanes).join(", ")}`,
+      fix: "add the lane to the queue's lanes; without it, its tasks are in normal's queue",
+    });
   }
 
   /** A message must stay hidden until its function has surely ended, so the longest worker decides. */
   #coverTimeout(worker: LambdaFunction, window: Duration = Duration.seconds(0)): void {
-    const timeoutSeconds = worker.timeout?.toSeconds() ?? FUNCTION_TIMEOUT_SECONDS;
-    const seconds = VISIBILITY_TIMEOUTS * timeoutSeconds + window.toSeconds();
-    if (this.#visibilityGiven !== undefined || seconds <= this.#visibilitySeconds) return;
+    if (this.#visibilityGiven !== undefined) return;
+    const timeout = worker.timeout ?? Duration.seconds(FUNCTION_TIMEOUT_SECONDS);
+    if (timeout.isUnresolved() || window.isUnresolved())
+      throw new TasklaneError("DEPLOYMENT_UNSAFE", {
+        what: `The timeout or the batching window of ${worker.node.path} is known to the deploy alone, so the visibility timeout of ${this.node.path} cannot follow it`,
+        expected: "a visibilityTimeout that covers it",
+        fix: `give the queue visibilityTimeout: ${VISIBILITY_TIMEOUTS} × the longest timeout that may be deployed, plus the window`,
+      });
+    const seconds = VISIBILITY_TIMEOUTS * timeout.toSeconds() + window.toSeconds();
+    if (seconds <= this.#visibilitySeconds) return;
     this.#visibilitySeconds = seconds;
     for (const { queue } of this.#deployed) queueResource(queue).visibilityTimeout = seconds;
   }
@@ -201,7 +221,7 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
   /** Throws what is wrong, rather than answer it, so that whoever synthesises gets a typed error. */
   #check(props: TaskQueueProps): string[] {
     this.#principal.check();
-    checkQueue(readFacts(this.#deployed, props.tasks ?? []));
+    checkQueue(readFacts(this.queueName, this.#deployed, props.tasks ?? []));
     return [];
   }
 }

@@ -1,7 +1,3 @@
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Duration } from "aws-cdk-lib";
 import type { IRole } from "aws-cdk-lib/aws-iam";
 import { Architecture, RecursiveLoop, Runtime } from "aws-cdk-lib/aws-lambda";
@@ -9,17 +5,18 @@ import type { BundlingOptions } from "aws-cdk-lib/aws-lambda-nodejs";
 import { NodejsFunction, OutputFormat } from "aws-cdk-lib/aws-lambda-nodejs";
 import type { RetentionDays } from "aws-cdk-lib/aws-logs";
 import type { Construct } from "constructs";
-import { TasklaneError } from "../lib/task/errors.ts";
 import type { Lane } from "../lib/task/lane.ts";
 import { makeFunctionRole, makeLogGroup } from "./function-role.ts";
 import { laneId } from "./lane-queues.ts";
 import type { WorkerProps } from "./task-queue-props.ts";
+import { canResolve, findWorkerEntry } from "./worker-entry.ts";
 
 /** A worker function's timeout, where none is given. */
 export const WORKER_TIMEOUT_SECONDS = 60;
 const WORKER_MEMORY_MB = 512;
 
-const LOCK_FILES = ["package-lock.json", "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb"];
+/** What a runtime of Lambda has of the AWS SDK. */
+const SDK_MODULES = ["@aws-sdk/*", "@smithy/*"];
 
 /** Parts of the SDK are CommonJS and ask for Node's modules by `require`, which an ES module has not. */
 const REQUIRE_BANNER =
@@ -38,10 +35,8 @@ export function makeWorkerFunctions(
   scope: Construct,
   options: WorkerFunctionsOptions,
 ): Partial<Record<Lane, NodejsFunction>> {
-  const entry = findEntry(scope, options.entry);
-  const { batchSize: _, maxBatchingWindow: __, bundling, ...props } = options.props;
-  const lockFile = props.depsLockFilePath ?? findLockFile(scope);
-  if (bundling?.forceDockerBundling !== true) checkEsbuild(scope, lockFile);
+  const { batchSize: _, maxBatchingWindow: __, bundling, ...props } = withoutUndefined(options.props);
+  const { entry, lockFile } = findWorkerEntry(scope, options.entry, { ...props, ...(bundling && { bundling }) });
   const role: IRole = props.role ?? makeFunctionRole(scope, "WorkerRole", props.vpc !== undefined);
   const workers: Partial<Record<Lane, NodejsFunction>> = {};
   for (const lane of options.lanes) {
@@ -67,7 +62,8 @@ export function makeWorkerFunctions(
   return workers;
 }
 
-function bundlingOf(given: BundlingOptions = {}): BundlingOptions {
+function bundlingOf(options: BundlingOptions = {}): BundlingOptions {
+  const given = withoutUndefined(options);
   return {
     format: OutputFormat.ESM,
     mainFields: ["module", "main"],
@@ -80,54 +76,24 @@ function bundlingOf(given: BundlingOptions = {}): BundlingOptions {
     // The runtime's own copy changes under a function that nobody deployed, and emulators have none.
     bundleAwsSDK: true,
     ...given,
-    externalModules: [...missingOptionalModules(), ...(given.externalModules ?? [])],
+    // Once modules are named here, the CDK looks at nothing else.
+    externalModules: [
+      ...missingOptionalModules(),
+      ...(given.bundleAwsSDK === false ? SDK_MODULES : []),
+      ...(given.externalModules ?? []),
+    ],
     banner: given.format === OutputFormat.CJS ? (given.banner ?? "") : `${REQUIRE_BANNER}${given.banner ?? ""}`,
   };
+}
+
+/** A setting that is there without a value is the same as none, and must not undo a default. */
+function withoutUndefined<Settings extends object>(settings: Settings): Settings {
+  const kept = { ...settings };
+  for (const name of Object.keys(kept)) if (Reflect.get(kept, name) === undefined) Reflect.deleteProperty(kept, name);
+  return kept;
 }
 
 /** Tasklane imports these where an app has them; esbuild must not look for one that it has not. */
 function missingOptionalModules(): string[] {
   return ["@opentelemetry/api"].filter((name) => !canResolve(name, process.cwd()));
-}
-
-function findEntry(scope: Construct, entry: string | URL): string {
-  const path = entry instanceof URL || entry.startsWith("file:") ? fileURLToPath(entry) : resolve(entry);
-  if (existsSync(path)) return path;
-  throw new TasklaneError("DEFINITION_INVALID", {
-    what: `The workerEntry of ${scope.node.path} does not exist`,
-    received: path,
-    expected: "a module that exports `handler = createLambdaWorker({ handlers })`",
-    fix: 'give the path from the folder that cdk runs in, or new URL("./worker.ts", import.meta.url)',
-  });
-}
-
-function findLockFile(scope: Construct): string {
-  for (let folder = process.cwd(); ; folder = dirname(folder)) {
-    const found = LOCK_FILES.map((name) => join(folder, name)).find(existsSync);
-    if (found !== undefined) return found;
-    if (folder !== dirname(folder)) continue;
-    throw new TasklaneError("DEFINITION_INVALID", {
-      what: `The worker of ${scope.node.path} cannot be bundled: there is no lock file in ${process.cwd()} or above`,
-      expected: LOCK_FILES.join(", "),
-      fix: "run npm install once, or give workerProps.depsLockFilePath",
-    });
-  }
-}
-
-/** Without esbuild beside it, the CDK starts a container to bundle in, which takes minutes and needs Docker. */
-function checkEsbuild(scope: Construct, lockFile: string): void {
-  if (canResolve("esbuild", process.cwd()) || canResolve("esbuild", dirname(lockFile))) return;
-  throw new TasklaneError("DEFINITION_INVALID", {
-    what: `The worker of ${scope.node.path} cannot be bundled: esbuild is not installed`,
-    fix: "npm install --save-dev esbuild, or set workerProps.bundling.forceDockerBundling",
-  });
-}
-
-function canResolve(name: string, folder: string): boolean {
-  try {
-    createRequire(join(folder, "package.json")).resolve(name);
-    return true;
-  } catch {
-    return false;
-  }
 }

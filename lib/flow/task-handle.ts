@@ -104,7 +104,7 @@ async function awaitResult<T extends AnyTask>(
         received: `${record.state}, ${record.attempts} attempts, ${record.failures} failed`,
         fix:
           record.attempts === 0 && record.notBefore <= clock.now()
-            ? `check that a worker with a handler for "${record.task}" runs on this topology: none has started it yet`
+            ? `check that a worker with a handler for "${record.task}" runs on this topology, and what its log says: none has started it yet`
             : "wait longer, or come back later: the task goes on, and get() tells of its attempts",
       });
     await sleep(clock, Math.min(leftMs, waitMs * (0.75 + 0.5 * random.next())), options.signal);

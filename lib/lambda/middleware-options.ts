@@ -22,7 +22,7 @@ export function checkOptional(value: unknown, what: string, example: string): vo
 }
 
 /** Looks at a text that may not be left out, or only as a whole. @throws TasklaneError `OPTION_INVALID` */
-export function checkText(value: unknown, what: string, fix: string): void {
+function checkText(value: unknown, what: string, fix: string): void {
   if (typeof value === "string" && value !== "") return;
   throw new TasklaneError("OPTION_INVALID", {
     what: `The ${what} is missing`,

@@ -1,9 +1,21 @@
+import { Stack } from "aws-cdk-lib";
 import { Annotations, Match, Template } from "aws-cdk-lib/assertions";
 import { Topic } from "aws-cdk-lib/aws-sns";
 import { describe, expect, test } from "vitest";
+import type { TaskQueueProps } from "../../infra/index.ts";
 import { TaskQueue } from "../../infra/index.ts";
 import { GAUGE_METRICS, METRIC_NAMESPACE, TASK_METRICS } from "../../lib/task/metrics.ts";
-import { makeQueue, makeStack, readable, refusalOf, resourcesOf, templateOf, WORKER_ENTRY } from "./support/synth.ts";
+import {
+  makeApp,
+  makeFunction,
+  makeQueue,
+  makeStack,
+  readable,
+  refusalOf,
+  resourcesOf,
+  templateOf,
+  WORKER_ENTRY,
+} from "./support/synth.ts";
 
 interface AlarmProperties {
   readonly Namespace?: string;
@@ -114,6 +126,45 @@ describe("the alarms", () => {
     expect(() => {
       Annotations.fromStack(makeQueue().stack).hasWarning("/Shop/Tasks", Match.stringLikeRegexp("alarmTopic"));
     }).not.toThrow();
+  });
+});
+
+describe("a worker of one's own", () => {
+  /** A queue with a function of its stack, and one of another. */
+  const synthesise = (props: TaskQueueProps = {}): { queues: Template; others: Template } => {
+    const app = makeApp();
+    const [stack, other] = [new Stack(app, "Shop"), new Stack(app, "Other")];
+    const queue = new TaskQueue(stack, "Tasks", { lanes: ["low", "normal"], ...props });
+    queue.addWorker(makeFunction(stack, "Near"), { lanes: ["normal"] });
+    queue.addWorker(makeFunction(other, "Far"), { lanes: ["low"] });
+    return { queues: Template.fromStack(stack), others: Template.fromStack(other) };
+  };
+  const names = (template: Template): string[] =>
+    Object.keys(alarmsOf(template)).filter((id) => /Errors|Throttles/.test(id));
+
+  test("has its alarms in its own stack, on which the queue's does not depend", () => {
+    const { queues, others } = synthesise();
+    expect(names(queues)).toEqual(["NearTasklaneErrors", "NearTasklaneThrottles"]);
+    expect(names(others)).toEqual(["FarTasklaneErrors", "FarTasklaneThrottles"]);
+    expect(alarmsOf(others)["FarTasklaneErrors"]).toMatchObject({
+      Namespace: "AWS/Lambda",
+      MetricName: "Errors",
+      AlarmDescription: expect.stringMatching(/^Tasklane queue "tasklane": Other\/Far times out/),
+    });
+  });
+
+  test("is on the dashboard, if it is of the queue's stack", () => {
+    const [body = ""] = Object.values(resourcesOf(synthesise().queues, "AWS::CloudWatch::Dashboard")).map(
+      ({ Properties }) => readable(Properties?.["DashboardBody"]),
+    );
+    expect(body).toContain("Near errors");
+    expect(body).toContain("Near throttles");
+    expect(body).not.toContain("Far");
+  });
+
+  test("has none where they are left out", () => {
+    const { queues, others } = synthesise({ without: ["alarms", "dashboard"] });
+    expect([...names(queues), ...names(others)]).toEqual([]);
   });
 });
 

@@ -1,12 +1,15 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import type { AssetStaging } from "aws-cdk-lib";
 import { App, Stack } from "aws-cdk-lib";
+import type { BundlingOptions } from "aws-cdk-lib/aws-lambda-nodejs";
+import { OutputFormat } from "aws-cdk-lib/aws-lambda-nodejs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TaskQueue } from "../../infra/index.ts";
-import { WORKER_ENTRY } from "./support/synth.ts";
+import { refusalOf, WORKER_ENTRY } from "./support/synth.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tasklane-bundling-"));
 afterAll(() => {
@@ -51,6 +54,52 @@ describe("the code that is deployed", () => {
       /^(?:node:|(?:async_hooks|buffer|child_process|crypto|events|fs|http|http2|https|module|net|os|path|process|stream|tls|url|util|zlib)(?:\/|$))/;
     expect(imported.filter((from = "") => !builtin.test(from))).toEqual([]);
     expect(code).toContain("DynamoDBClient");
+  });
+});
+
+describe("a worker's entry", () => {
+  const app = mkdtempSync(join(folder, "entries-"));
+  const depsLockFilePath = join(app, "package-lock.json");
+  writeFileSync(depsLockFilePath, "{}");
+  symlinkSync(fileURLToPath(new URL("../../node_modules", import.meta.url)), join(app, "node_modules"));
+  writeFileSync(join(app, "worker.ts"), "export const handler: unknown = null;");
+
+  /** Makes a queue of an entry that holds this code, and answers its bundle. */
+  const bundle = (name: string, code: string, bundling: BundlingOptions = {}): string => {
+    const workerEntry = join(app, name);
+    writeFileSync(workerEntry, code);
+    const stack = new Stack(new App({ outdir: mkdtempSync(join(folder, "out-")) }), "Shop");
+    const workerProps = { bundling, depsLockFilePath };
+    const queue = new TaskQueue(stack, "Tasks", { lanes: ["normal"], workerEntry, workerProps });
+    const asset = queue.workers.normal?.node.findChild("Code").node.findChild("Stage") as AssetStaging;
+    const [file = ""] = readdirSync(asset.absoluteStagedPath).filter((each) => /^index\.m?js$/.test(each));
+    return readFileSync(join(asset.absoluteStagedPath, file), "utf8");
+  };
+
+  test.each([
+    ["nothing", "misspelt.ts", "export const handlr = 1;", {}, /exports":\["handlr"\]/],
+    ["a default", "default.ts", "export default () => 1;", {}, /exports":\["default"\]/],
+    ["what an ES module takes for a default", "common.cjs", "exports.handler = () => 1;", {}, /exports":\["default"\]/],
+  ])("that exports %s is refused, for Lambda would find no handler", (_, name, code, bundling, text) => {
+    const error = refusalOf(() => bundle(name, code, bundling));
+    expect(error.code).toBe("DEFINITION_INVALID");
+    expect(error.message).toMatch(/workerEntry of Shop\/Tasks exports no handler/);
+    expect(error.message).toMatch(text);
+  });
+
+  test.each([
+    ["another module's", "again.ts", 'export * from "./worker.ts";', {}],
+    ["one under another name", "renamed.ts", "const run = () => 1; export { run as handler };", {}],
+    ["what only its package knows", "package.ts", 'export * from "zod";', { externalModules: ["zod"] }],
+    ["CommonJS's, where that is asked for", "asked.cjs", "exports.handler = () => 1;", { format: OutputFormat.CJS }],
+  ])("may export %s", (_, name, code, bundling) => {
+    expect(bundle(name, code, bundling)).not.toBe("");
+  });
+
+  test("takes the AWS SDK from the runtime where that is asked for, and else brings it", () => {
+    const code = 'import { SQSClient } from "@aws-sdk/client-sqs"; export const handler = () => new SQSClient({});';
+    expect(bundle("sdk.ts", code)).not.toMatch(/from\s?"@aws-sdk/);
+    expect(bundle("sdk.ts", code, { bundleAwsSDK: false })).toMatch(/from\s?"@aws-sdk\/client-sqs"/);
   });
 });
 

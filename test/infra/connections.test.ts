@@ -1,59 +1,29 @@
-import { App, Duration, Stack } from "aws-cdk-lib";
+import { Stack } from "aws-cdk-lib";
 import { Annotations, Match, Template } from "aws-cdk-lib/assertions";
 import { Table, AttributeType } from "aws-cdk-lib/aws-dynamodb";
 import { ContainerImage, FargateTaskDefinition } from "aws-cdk-lib/aws-ecs";
 import { PolicyStatement } from "aws-cdk-lib/aws-iam";
-import { Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
 import { Bucket } from "aws-cdk-lib/aws-s3";
-import type { Construct } from "constructs";
 import { describe, expect, test } from "vitest";
 import { TaskQueue } from "../../infra/index.ts";
 import { parseTopology } from "../../lib/task/topology.ts";
 import {
+  deployed,
   makeApp,
+  makeFunction,
   makeQueue,
   makeStack,
-  readable,
   refusalOf,
   resourcesOf,
   statementsOf,
+  variablesOf,
   WORKER_ENTRY,
 } from "./support/synth.ts";
-
-function makeFunction(scope: Construct, id = "Api", timeout?: Duration): LambdaFunction {
-  return new LambdaFunction(scope, id, {
-    runtime: Runtime.NODEJS_24_X,
-    handler: "index.handler",
-    code: Code.fromInline("exports.handler = null"),
-    ...(timeout === undefined ? {} : { timeout }),
-  });
-}
-
-/** The variables of a function, read as the deploy would leave them. */
-function variablesOf(stack: Stack, id: string): Record<string, string> {
-  const functions = Object.entries(resourcesOf(Template.fromStack(stack), "AWS::Lambda::Function"));
-  const [, found] = functions.find(([name]) => name.startsWith(id)) ?? [];
-  const environment = (found?.Properties?.["Environment"] ?? { Variables: {} }) as {
-    Variables: Record<string, unknown>;
-  };
-  return Object.fromEntries(Object.entries(environment.Variables).map(([name, value]) => [name, deployed(value)]));
-}
-
-/** What CloudFormation makes of a value: queues answer their URLs, other references a name of the usual length. */
-function deployed(value: unknown): string {
-  return readable(value)
-    .replace("<AWS::Region>", "ap-southeast-1")
-    .replace(/<([^>]+)>/g, (_, id: string) =>
-      /Critical|High|Normal|Low/.test(id)
-        ? `https://sqs.ap-southeast-1.amazonaws.com/123456789012/Shop-${id}-105A5640`
-        : `shop-${id}-abcdefghijkl`.slice(0, 63),
-    );
-}
 
 describe("a producer", () => {
   test("that is a function gets the permission and a topology of at most 700 bytes", () => {
     const { stack, queue } = makeQueue();
-    queue.addProducer(makeFunction(stack));
+    queue.addProducer(makeFunction(stack, "Api"));
     const { TASKLANE_TOPOLOGY: json = "" } = variablesOf(stack, "Api");
     expect(json.length).toBeLessThanOrEqual(700);
     const topology = parseTopology(json, "the test");
@@ -89,14 +59,14 @@ describe("a producer", () => {
     const app = makeApp();
     const queue = new TaskQueue(new Stack(app, "Queues"), "Tasks");
     const other = new Stack(app, "Other");
-    queue.addProducer(makeFunction(other));
+    queue.addProducer(makeFunction(other, "Api"));
     const variables = Object.values(resourcesOf(Template.fromStack(other), "AWS::Lambda::Function"));
     expect(JSON.stringify(variables)).toContain("Fn::ImportValue");
   });
 
   test("keeps a limit of its own on the backlog, and leaves out the default", () => {
     const { stack, queue } = makeQueue({ maxBacklog: { low: 500 } });
-    queue.addProducer(makeFunction(stack));
+    queue.addProducer(makeFunction(stack, "Api"));
     const topology = parseTopology(variablesOf(stack, "Api")["TASKLANE_TOPOLOGY"] ?? "", "the test");
     expect(topology.lanes.low?.maxBacklog).toBe(500);
     expect(topology.lanes.high?.maxBacklog).toBeUndefined();
@@ -105,7 +75,7 @@ describe("a producer", () => {
   test("of two queues finds each by its name", () => {
     const { stack, queue } = makeQueue();
     const mail = new TaskQueue(stack, "Mail", { queueName: "mail-out", lanes: ["normal"] });
-    const api = makeFunction(stack);
+    const api = makeFunction(stack, "Api");
     queue.addProducer(api);
     mail.addProducer(api);
     const variables = variablesOf(stack, "Api");
@@ -116,9 +86,29 @@ describe("a producer", () => {
   test("is not given two queues of one name", () => {
     const { stack, queue } = makeQueue();
     const twin = new TaskQueue(stack, "Twin");
-    const api = makeFunction(stack);
+    const api = makeFunction(stack, "Api");
     queue.addProducer(api);
     expect(refusalOf(() => twin.addProducer(api)).message).toMatch(/queue "tasklane" already.*another queueName/);
+  });
+
+  test.each([
+    ["a-b", "a.b", "c"],
+    ["c", "a-b", "a_b"],
+  ])("is not given %s, %s and %s, of which clients look up two under one variable", (...names) => {
+    const stack = makeStack();
+    const api = makeFunction(stack, "Api");
+    const add = (queueName: string): unknown => new TaskQueue(stack, queueName, { queueName }).addProducer(api);
+    expect(refusalOf(() => names.map(add)).message).toMatch(
+      /cannot tell queue "a[._]b" from "a-b".*TASKLANE_TOPOLOGY_A_B/,
+    );
+  });
+
+  test("is no alias, which has no variables of its own", () => {
+    const { stack, queue } = makeQueue();
+    const version = makeFunction(stack, "Api").currentVersion;
+    // Where Node strips the types, nothing else says so.
+    const error = refusalOf(() => queue.addProducer(version as never));
+    expect(error.code).toBe("OPTION_INVALID");
   });
 
   test("that is a worker of another queue keeps its own queue first", () => {
@@ -207,79 +197,6 @@ describe("a grant to the queue", () => {
     const policies = statementsOf(resourcesOf(Template.fromStack(stack), "AWS::S3::BucketPolicy"));
     const principals = policies.map(({ principal }) => principal).filter((principal) => principal !== undefined);
     expect(JSON.stringify(principals)).toContain("TasksWorkerRole");
-  });
-});
-
-describe("a worker of one's own", () => {
-  test("gets permissions, topology and an event source for each of its lanes", () => {
-    const stack = makeStack();
-    const queue = new TaskQueue(stack, "Tasks", { lanes: ["high", "normal"] });
-    queue.addWorker(makeFunction(stack, "Mine", Duration.minutes(2)), { batchSize: 1, maxConcurrency: { high: 50 } });
-    const template = Template.fromStack(stack);
-    expect(() => {
-      template.resourcePropertiesCountIs("AWS::Lambda::EventSourceMapping", { BatchSize: 1 }, 2);
-    }).not.toThrow();
-    expect(() => {
-      template.hasResourceProperties("AWS::Lambda::EventSourceMapping", { ScalingConfig: { MaximumConcurrency: 50 } });
-    }).not.toThrow();
-    expect(() => {
-      template.hasResourceProperties("AWS::SQS::Queue", { VisibilityTimeout: 720 });
-    }).not.toThrow();
-    expect(variablesOf(stack, "Mine")["TASKLANE_TOPOLOGY"]).toContain('"dlq"');
-  });
-
-  test("serves no lane that is not deployed", () => {
-    const stack = makeStack();
-    const queue = new TaskQueue(stack, "Tasks", { lanes: ["normal"] });
-    expect(refusalOf(() => queue.addWorker(makeFunction(stack), { lanes: ["low"] })).message).toMatch(/one of normal/);
-  });
-});
-
-describe("a queue that was made elsewhere", () => {
-  const topology = {
-    queue: "orders",
-    region: "eu-central-1",
-    lanes: {
-      normal: {
-        url: "https://sqs.eu-central-1.amazonaws.com/111122223333/Shop-Tasks-Normal-1",
-        dlq: "https://sqs.eu-central-1.amazonaws.com/111122223333/Shop-Tasks-NormalDeadLetters-2",
-      },
-    },
-    table: "Shop-TasksLedger-3",
-    bucket: "shop-taskspayloads-4",
-  };
-
-  test("takes producers, with permissions on what the topology names", () => {
-    const stack = makeStack();
-    const queue = TaskQueue.fromTopology(stack, "Orders", topology);
-    queue.addProducer(makeFunction(stack));
-    const statements = statementsOf(resourcesOf(Template.fromStack(stack), "AWS::IAM::Policy"));
-    expect(statements.flatMap(({ resources }) => resources)).toEqual([
-      "arn:<AWS::Partition>:sqs:eu-central-1:111122223333:Shop-Tasks-Normal-1",
-      "arn:<AWS::Partition>:dynamodb:eu-central-1:111122223333:table/Shop-TasksLedger-3",
-      "arn:<AWS::Partition>:s3:::shop-taskspayloads-4/d30/*",
-      "arn:<AWS::Partition>:s3:::shop-taskspayloads-4/d100/*",
-      "arn:<AWS::Partition>:s3:::shop-taskspayloads-4/d400/*",
-    ]);
-    expect(parseTopology(variablesOf(stack, "Api")["TASKLANE_TOPOLOGY"] ?? "", "the test").queue).toBe("orders");
-  });
-
-  test("is read from JSON, and makes nothing", () => {
-    const stack = makeStack();
-    const queue = TaskQueue.fromTopology(stack, "Orders", JSON.stringify(topology));
-    expect(queue.queueName).toBe("orders");
-    expect(queue.metricBacklog().toMetricConfig().mathExpression?.expression).toContain("normalWaiting");
-    expect(Template.fromStack(stack).toJSON()["Resources"]).toBeUndefined();
-    expect(() => TaskQueue.fromTopology(stack, "Bad", "{}")).toThrow(/TOPOLOGY_INVALID/);
-  });
-
-  test("may have URLs that only the deploy knows", () => {
-    const app = new App();
-    const stack = new Stack(app, "Shop");
-    const url = stack.toJsonString({ a: 1 });
-    const queue = TaskQueue.fromTopology(stack, "Orders", { ...topology, lanes: { normal: { url } } });
-    queue.addProducer(makeFunction(stack));
-    expect(JSON.stringify(Template.fromStack(stack).toJSON())).toContain('"Fn::Select":[4,{"Fn::Split":["/"');
   });
 });
 

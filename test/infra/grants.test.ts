@@ -2,12 +2,12 @@ import { App, Stack } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import { AccountRootPrincipal, Role } from "aws-cdk-lib/aws-iam";
 import type { IGrantable } from "aws-cdk-lib/aws-iam";
-import { Key } from "aws-cdk-lib/aws-kms";
+import { Alias, Key } from "aws-cdk-lib/aws-kms";
 import { describe, expect, test } from "vitest";
 import { TaskQueue } from "../../infra/index.ts";
 import type { TaskQueueGrants } from "../../infra/index.ts";
 import { toTasklaneError } from "../../lib/aws/aws-errors.ts";
-import { makeStack, readable, resourcesOf, statementsOf, WORKER_ENTRY } from "./support/synth.ts";
+import { makeStack, readable, refusalOf, resourcesOf, statementsOf, WORKER_ENTRY } from "./support/synth.ts";
 
 type GrantName = keyof TaskQueueGrants & ("enqueue" | "consume" | "read" | "operate");
 
@@ -183,23 +183,62 @@ describe("who may act through a service", () => {
     expect(permissions.map(({ Properties }) => readable(Properties?.["SourceArn"]))).toEqual(["<TasksEachMinute.Arn>"]);
   });
 
-  test("each statement of a resource's policy that lets a service in names its source", () => {
-    const policies = ["AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::KMS::Key"];
-    const allowed = policies
-      .flatMap((type) => statementsOf(resourcesOf(template, type)))
-      .filter(({ effect }) => effect === "Allow");
-    for (const { condition } of allowed) expect(JSON.stringify(condition)).toMatch(/aws:Source(Arn|Account)/);
-    // As long as there is none, there is nobody to confuse.
-    expect(allowed).toEqual([]);
+  test("no resource's policy lets anybody in, so that there is no service to confuse", () => {
+    const statements = ["AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy"].flatMap((type) =>
+      statementsOf(resourcesOf(template, type)),
+    );
+    expect(statements.length).toBeGreaterThan(8);
+    expect(new Set(statements.map(({ effect }) => effect))).toEqual(new Set(["Deny"]));
   });
 
-  test("Lambda alone may take the roles, for functions of this account", () => {
-    for (const { Properties } of Object.values(resourcesOf(template, "AWS::IAM::Role")))
-      expect(Properties).toMatchObject({
-        AssumeRolePolicyDocument: {
-          Statement: [{ Action: "sts:AssumeRole", Effect: "Allow", Principal: { Service: "lambda.amazonaws.com" } }],
-        },
+  test("Lambda and nobody else may take the roles", () => {
+    const roles = Object.values(resourcesOf(template, "AWS::IAM::Role"));
+    expect(roles).toHaveLength(2);
+    for (const { Properties } of roles)
+      expect(Properties?.["AssumeRolePolicyDocument"]).toEqual({
+        Statement: [{ Action: "sts:AssumeRole", Effect: "Allow", Principal: { Service: "lambda.amazonaws.com" } }],
+        Version: "2012-10-17",
       });
+  });
+});
+
+test("a role that cannot be changed is let in by the key's own policy", () => {
+  const stack = makeStack();
+  const encryptionKey = new Key(stack, "Key");
+  const role = Role.fromRoleArn(stack, "Role", "arn:aws:iam::123456789012:role/theirs", { mutable: false });
+  new TaskQueue(stack, "Tasks", { encryptionKey, workerEntry: WORKER_ENTRY, workerProps: { role } });
+  const [key] = Object.values(resourcesOf(Template.fromStack(stack), "AWS::KMS::Key"));
+  expect(JSON.stringify(key?.Properties?.["KeyPolicy"])).toContain("role/theirs");
+});
+
+describe("a key that no grant reaches", () => {
+  test("is refused: roles could not use what it encrypts", () => {
+    const stack = makeStack();
+    const encryptionKey = Alias.fromAliasName(stack, "Key", "alias/shop");
+    const error = refusalOf(() => new TaskQueue(stack, "Tasks", { encryptionKey }));
+    expect(error.code).toBe("OPTION_INVALID");
+    expect(error.message).toMatch(/Shop\/Key gives no permission/);
+    expect(error.fix).toMatch(/Key.fromKeyArn/);
+  });
+
+  test("is none that is known by its ARN, nor the alias of one", () => {
+    const stack = makeStack();
+    const arn = "arn:aws:kms:eu-west-1:123456789012:key/11112222-3333-4444-5555-666677778888";
+    const imported = Key.fromKeyArn(stack, "Imported", arn);
+    const own = new Key(stack, "Key").addAlias("alias/shop");
+    const roles = [imported, own].map((encryptionKey, at) => {
+      const queue = new TaskQueue(stack, `Tasks${at}`, { queueName: `q${at}`, encryptionKey });
+      const role = new Role(stack, `Role${at}`, { assumedBy: new AccountRootPrincipal() });
+      queue.grants.enqueue(role);
+      return `Role${at}DefaultPolicy`;
+    });
+    const policies = Object.entries(resourcesOf(Template.fromStack(stack), "AWS::IAM::Policy"));
+    const keys = roles.map((id) =>
+      statementsOf(Object.fromEntries(policies.filter(([name]) => name.startsWith(id))))
+        .filter(({ actions }) => actions.includes("kms:GenerateDataKey"))
+        .flatMap(({ resources }) => resources),
+    );
+    expect(keys).toEqual([[arn], KEY]);
   });
 });
 

@@ -1,6 +1,6 @@
-import { App, RemovalPolicy, Stack, Validations } from "aws-cdk-lib";
+import { App, NestedStack, RemovalPolicy, Stack, Validations } from "aws-cdk-lib";
 import type { IPolicyValidationPlugin } from "aws-cdk-lib";
-import { Role, AccountRootPrincipal } from "aws-cdk-lib/aws-iam";
+import { AccountRootPrincipal, PolicyStatement, Role } from "aws-cdk-lib/aws-iam";
 import { Key } from "aws-cdk-lib/aws-kms";
 import { Topic } from "aws-cdk-lib/aws-sns";
 import { AwsSolutionsChecks } from "cdk-nag";
@@ -8,7 +8,7 @@ import { BUNDLING_STACKS } from "aws-cdk-lib/cx-api";
 import { describe, expect, test } from "vitest";
 import { TaskQueue } from "../../infra/index.ts";
 import type { TaskQueueProps } from "../../infra/index.ts";
-import { WORKER_ENTRY } from "./support/synth.ts";
+import { networkOf, WORKER_ENTRY } from "./support/synth.ts";
 
 /** An app under AWS's own rules: its synthesis fails where one is broken. */
 function nagged(make: (stack: Stack) => void): { app: App; synth: () => unknown } {
@@ -22,9 +22,16 @@ function nagged(make: (stack: Stack) => void): { app: App; synth: () => unknown 
 function makeWith(props: (stack: Stack) => TaskQueueProps): (stack: Stack) => void {
   return (stack) => {
     const queue = new TaskQueue(stack, "Tasks", { workerEntry: WORKER_ENTRY, ...props(stack) });
-    for (const name of ["enqueue", "consume", "read", "operate"] as const)
-      queue.grants[name](new Role(stack, name, { assumedBy: new AccountRootPrincipal() }));
+    grantAll(queue, stack);
   };
+}
+
+function grantAll(queue: TaskQueue, to: Stack): void {
+  for (const name of ["enqueue", "consume", "read", "operate"] as const) queue.grants[name](makeRole(to, name));
+}
+
+function makeRole(stack: Stack, id: string): Role {
+  return new Role(stack, id, { assumedBy: new AccountRootPrincipal() });
 }
 
 describe("AWS's rules for solutions", () => {
@@ -42,6 +49,42 @@ describe("AWS's rules for solutions", () => {
     expect(synth).not.toThrow();
   });
 
+  test("find nothing in workers in a network", () => {
+    const { synth } = nagged(makeWith((stack) => ({ workerProps: { vpc: networkOf(stack) } })));
+    expect(synth).not.toThrow();
+  });
+
+  test.each([
+    ["another stack", ({ node }: Stack) => new Stack(node.root, "Api")],
+    ["a nested stack", (stack: Stack) => new NestedStack(stack, "Api")],
+  ])("find nothing in a role of %s", (_, makeOther) => {
+    const { synth } = nagged((stack) => {
+      grantAll(new TaskQueue(stack, "Tasks", { workerEntry: WORKER_ENTRY }), makeOther(stack));
+    });
+    expect(synth).not.toThrow();
+  });
+
+  test("find nothing in a role beside the nested stack of its queue", () => {
+    const { synth } = nagged((stack) => {
+      grantAll(new TaskQueue(new NestedStack(stack, "Queue"), "Tasks", { workerEntry: WORKER_ENTRY }), stack);
+    });
+    expect(synth).not.toThrow();
+  });
+
+  test.each([
+    ["of a worker", ({ grantPrincipal }: TaskQueue) => grantPrincipal],
+    ["of a producer", (queue: TaskQueue, role: Role) => (queue.grants.enqueue(role), role)],
+  ])("still find a wildcard that an app adds to the role %s", (_, principalOf) => {
+    const { synth } = nagged((stack) => {
+      const workerProps = { vpc: networkOf(stack) };
+      const queue = new TaskQueue(stack, "Tasks", { workerEntry: WORKER_ENTRY, workerProps });
+      principalOf(queue, makeRole(stack, "Role")).addToPrincipalPolicy(
+        new PolicyStatement({ actions: ["ses:SendEmail"], resources: ["*"] }),
+      );
+    });
+    expect(synth).toThrow(/AwsSolutions-IAM5\[Resource::\*\]/);
+  });
+
   test("are checked: they find a topic that takes plain HTTP", () => {
     const { synth } = nagged((stack) => {
       new TaskQueue(stack, "Tasks", { alarmTopic: new Topic(stack, "Topic") });
@@ -50,7 +93,8 @@ describe("AWS's rules for solutions", () => {
   });
 
   test("are set aside for two reasons", () => {
-    const { app } = nagged(makeWith(() => ({})));
+    const { app, synth } = nagged(makeWith(() => ({})));
+    synth();
     const acknowledged = app.node
       .findAll()
       .flatMap(({ node }) => node.metadata)

@@ -1,7 +1,6 @@
 import { Duration } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
-import { CfnEventSourceMapping, CfnFunction, Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
-import { SqsEventSource } from "aws-cdk-lib/aws-lambda-event-sources";
+import { CfnEventSourceMapping, CfnFunction, RecursiveLoop } from "aws-cdk-lib/aws-lambda";
 import { CfnQueue } from "aws-cdk-lib/aws-sqs";
 import type { Queue } from "aws-cdk-lib/aws-sqs";
 import type { IConstruct } from "constructs";
@@ -9,7 +8,7 @@ import { expect, test } from "vitest";
 import { TaskQueue } from "../../infra/index.ts";
 import type { TaskQueueProps } from "../../infra/index.ts";
 import type { TasklaneError } from "../../lib/task/errors.ts";
-import { makeQueue, makeStack, refusalOf } from "./support/synth.ts";
+import { makeFunction, makeQueue, makeStack, refusalOf } from "./support/synth.ts";
 
 /** What synthesis says of a queue that was changed after it was made. */
 function refusal(props: TaskQueueProps, change: (queue: TaskQueue) => void = () => undefined): TasklaneError {
@@ -110,8 +109,39 @@ const MISTAKES: [string, TaskQueueProps, ((queue: TaskQueue) => void) | undefine
     "a task timeout above the function's",
     { tasks: [{ name: "export-report", timeoutMs: 61_000 }] },
     undefined,
-    /"export-report".*61 s.*less than 60 s/,
-    /raise workerProps.timeout/,
+    /"export-report" of lane normal.*Shop\/Tasks\/NormalWorker.*61 s.*less than 60 s/,
+    /raise the function's timeout \(workerProps.timeout\)/,
+  ],
+  [
+    "a function with hardly time to start a task",
+    { workerProps: { timeout: Duration.seconds(2) } },
+    undefined,
+    /Received: "2 s".*at least 3 s/,
+    /raise the timeout/,
+  ],
+  ["a function with none", { workerProps: { timeout: Duration.seconds(0) } }, undefined, /at least 3 s/, /raise/],
+  [
+    "a timeout that Lambda has not",
+    { workerProps: { timeout: Duration.seconds(901) } },
+    undefined,
+    /901 s.*at most 900 s/,
+    /createWorker/,
+  ],
+  [
+    "F17 Lambda's guard against loops, which retries are to it",
+    { workerProps: { recursiveLoop: RecursiveLoop.TERMINATE } },
+    undefined,
+    /stops Shop\/Tasks\/CriticalWorker as a loop/,
+    /RecursiveLoop.ALLOW/,
+  ],
+  [
+    "an event source without failures of single items",
+    {},
+    (queue) => {
+      for (const source of sourcesOf(queue)) source.functionResponseTypes = undefined;
+    },
+    /does not report batch item failures/,
+    /reportBatchItemFailures/,
   ],
   [
     "a timeout that was changed on the function",
@@ -130,20 +160,6 @@ test.each(MISTAKES)("synthesis refuses %s", (_, props, change, text, fix) => {
   expect(error.message).toMatch(text);
   expect(error.message).toContain("Shop/Tasks");
   expect(error.fix).toMatch(fix);
-});
-
-test("an event source that was added by hand is checked too", () => {
-  const error = refusal({}, ({ lanes, node }) => {
-    const queue = lanes.high?.queue;
-    const mine = new LambdaFunction(node.scope ?? makeStack(), "Mine", {
-      runtime: Runtime.NODEJS_24_X,
-      handler: "index.handler",
-      code: Code.fromInline("exports.handler = null"),
-    });
-    if (queue !== undefined)
-      mine.addEventSource(new SqsEventSource(queue, { maxConcurrency: 2, filters: [{ body: ["x"] }] }));
-  });
-  expect(error.message).toMatch(/event source of Shop\/Mine, lane high, has filters/);
 });
 
 test("the greatest values that are safe pass", () => {
@@ -177,15 +193,7 @@ test("a worker of one's own is checked like the others", () => {
   const error = refusalOf(() => {
     const stack = makeStack();
     const queue = new TaskQueue(stack, "Tasks");
-    queue.addWorker(
-      new LambdaFunction(stack, "Mine", {
-        runtime: Runtime.NODEJS_24_X,
-        handler: "index.handler",
-        code: Code.fromInline("exports.handler = null"),
-        reservedConcurrentExecutions: 5,
-      }),
-      { lanes: ["normal", "low"] },
-    );
+    queue.addWorker(makeFunction(stack, "Mine", { reservedConcurrentExecutions: 5 }), { lanes: ["normal", "low"] });
     Template.fromStack(stack);
   });
   expect(error.message).toMatch(/reserved concurrency of Shop\/Mine.*Received: 5.*at least 6/);

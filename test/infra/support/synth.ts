@@ -1,7 +1,12 @@
 import { App, Stack } from "aws-cdk-lib";
 import type { StackProps } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
+import type { IVpc } from "aws-cdk-lib/aws-ec2";
+import { Vpc } from "aws-cdk-lib/aws-ec2";
+import type { FunctionProps } from "aws-cdk-lib/aws-lambda";
+import { Code, Function as LambdaFunction, Runtime } from "aws-cdk-lib/aws-lambda";
 import { BUNDLING_STACKS } from "aws-cdk-lib/cx-api";
+import type { Construct } from "constructs";
 import { TasklaneError } from "../../../lib/task/errors.ts";
 import { TaskQueue } from "../../../infra/index.ts";
 import type { TaskQueueProps } from "../../../infra/index.ts";
@@ -23,6 +28,47 @@ export function makeStack(props: StackProps = {}): Stack {
 export function makeQueue(props: TaskQueueProps = {}): { stack: Stack; queue: TaskQueue } {
   const stack = makeStack();
   return { stack, queue: new TaskQueue(stack, "Tasks", { workerEntry: WORKER_ENTRY, ...props }) };
+}
+
+/** A function that an app made by itself. */
+export function makeFunction(scope: Construct, id: string, props: Partial<FunctionProps> = {}): LambdaFunction {
+  return new LambdaFunction(scope, id, {
+    runtime: Runtime.NODEJS_24_X,
+    handler: "index.handler",
+    code: Code.fromInline("exports.handler = null"),
+    ...props,
+  });
+}
+
+/** A network that is there already. */
+export function networkOf(stack: Stack): IVpc {
+  return Vpc.fromVpcAttributes(stack, "Network", {
+    vpcId: "vpc-0123456789abcdef0",
+    availabilityZones: ["eu-central-1a"],
+    privateSubnetIds: ["subnet-0123456789abcdef0"],
+    privateSubnetRouteTableIds: ["rtb-0123456789abcdef0"],
+  });
+}
+
+/** The variables of a function, read as the deploy would leave them. */
+export function variablesOf(stack: Stack, id: string): Record<string, string> {
+  const functions = Object.entries(resourcesOf(Template.fromStack(stack), "AWS::Lambda::Function"));
+  const [, found] = functions.find(([name]) => name.startsWith(id)) ?? [];
+  const environment = (found?.Properties?.["Environment"] ?? { Variables: {} }) as {
+    Variables: Record<string, unknown>;
+  };
+  return Object.fromEntries(Object.entries(environment.Variables).map(([name, value]) => [name, deployed(value)]));
+}
+
+/** What CloudFormation makes of a value: queues answer their URLs, other references a name of the usual length. */
+export function deployed(value: unknown): string {
+  return readable(value)
+    .replace("<AWS::Region>", "ap-southeast-1")
+    .replace(/<([^>]+)>/g, (_, id: string) =>
+      /Critical|High|Normal|Low/.test(id)
+        ? `https://sqs.ap-southeast-1.amazonaws.com/123456789012/Shop-${id}-105A5640`
+        : `shop-${id}-abcdefghijkl`.slice(0, 63),
+    );
 }
 
 /** The template of a queue with workers. */
