@@ -14,7 +14,7 @@ const OUTSIDE = [
   { name: "localstack", include: ["test/{backends,cloud}/localstack/**/*.test.ts"] },
   { name: "ministack", include: ["test/{backends,cloud}/ministack/**/*.test.ts"] },
   { name: "package", include: ["test/package/**/*.test.ts"] },
-  { name: "aws", include: ["test/backends/aws/**/*.test.ts"] },
+  { name: "aws", include: ["test/{backends,cloud}/aws/**/*.test.ts"] },
 ];
 
 function isAskedFor(name: string): boolean {

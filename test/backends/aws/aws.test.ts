@@ -7,13 +7,13 @@ import type { Topology } from "../../../lib/task/topology.ts";
 import { describeLedgerContract } from "../../contract/ledger.contract.ts";
 import { describePayloadsContract } from "../../contract/payloads.contract.ts";
 import { describeQueueContract } from "../../contract/queue.contract.ts";
+import { askForAws } from "../../support/aws-account.ts";
 import type { ContractBackend } from "../../support/contract-backends.ts";
 import { AS_AWS } from "../../support/contract-backends.ts";
 import { contractStack } from "../../support/contract-stack.ts";
 import { describeFlows } from "../../support/flow-suite.ts";
 
-if (process.env["TASKLANE_AWS"] !== "1")
-  throw new Error("set TASKLANE_AWS=1, AWS_REGION and credentials of an account for tests: this costs about 0.05 $");
+askForAws("some 100 queues and tables, made and removed, and 10,000 requests", 0.05);
 
 /** Removes what a test made. */
 async function remove({ lanes, table, bucket }: Topology): Promise<void> {
@@ -40,9 +40,6 @@ const AWS: ContractBackend = {
   },
 };
 
-console.log(
-  "This runs on AWS and costs about 0.05 $: some 100 queues and tables, made and removed, and 10,000 requests.",
-);
 describeQueueContract(AWS);
 describeLedgerContract(AWS);
 describePayloadsContract(AWS);

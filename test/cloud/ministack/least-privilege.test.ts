@@ -14,7 +14,7 @@ import type { InterferingProxy } from "../../support/interfering-proxy.ts";
 import { startProxy } from "../../support/interfering-proxy.ts";
 import { noise } from "../../support/payload-texts.ts";
 import { Deployment, sdkAt, until } from "../support/deployment.ts";
-import { byHttp } from "../support/ministack-door.ts";
+import { byHttp } from "../support/shop-door.ts";
 import type { Permission } from "../support/recorded-permissions.ts";
 import { permissionsOf } from "../support/recorded-permissions.ts";
 import type { RolePolicies } from "../support/role-policies.ts";

@@ -5,8 +5,8 @@ import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { StackResource } from "@aws-sdk/client-cloudformation";
 import { CloudFormationClient, DescribeStackResourcesCommand } from "@aws-sdk/client-cloudformation";
-import { DynamoDBClient, ListTablesCommand } from "@aws-sdk/client-dynamodb";
-import { LambdaClient, ListFunctionsCommand } from "@aws-sdk/client-lambda";
+import { DynamoDBClient, paginateListTables } from "@aws-sdk/client-dynamodb";
+import { LambdaClient, paginateListFunctions } from "@aws-sdk/client-lambda";
 import {
   DeleteObjectsCommand,
   GetObjectCommand,
@@ -14,7 +14,7 @@ import {
   ListObjectsV2Command,
   S3Client,
 } from "@aws-sdk/client-s3";
-import { GetQueueAttributesCommand, ListQueuesCommand, SQSClient } from "@aws-sdk/client-sqs";
+import { GetQueueAttributesCommand, paginateListQueues, SQSClient } from "@aws-sdk/client-sqs";
 import type { TasklaneClient, Topology } from "../../../lib/index.ts";
 import { createClient } from "../../../lib/index.ts";
 import { parseTopology } from "../../../lib/task/topology.ts";
@@ -23,19 +23,28 @@ import { rolePoliciesOf } from "./role-policies.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const CDK_MAX_MS = 240_000;
+/** AWS takes its time over tables and functions. */
+const CDK_ON_AWS_MAX_MS = 900_000;
+const EMULATOR_ENVIRONMENT = {
+  AWS_ACCESS_KEY_ID: "test",
+  AWS_SECRET_ACCESS_KEY: "test",
+  AWS_REGION: "us-east-1",
+  AWS_DEFAULT_REGION: "us-east-1",
+};
 
-/** How an emulator's SDK clients are made. */
-export function sdkAt(endpoint: string): {
-  endpoint: string;
-  region: string;
-  credentials: { accessKeyId: string; secretAccessKey: string };
+/** How SDK clients are made: those of an emulator, or AWS's own, with what the environment says. */
+export function sdkAt(endpoint: string | undefined): {
+  endpoint?: string;
+  region?: string;
+  credentials?: { accessKeyId: string; secretAccessKey: string };
 } {
+  if (endpoint === undefined) return {};
   return { endpoint, region: "us-east-1", credentials: { accessKeyId: "test", secretAccessKey: "test" } };
 }
 
-/** An app of the CDK, deployed to an emulator by the real command. */
+/** An app of the CDK, deployed by the real command to an emulator, or to AWS where there is no endpoint. */
 export class Deployment {
-  readonly endpoint: string;
+  readonly endpoint: string | undefined;
   readonly #context: Readonly<Record<string, string>>;
   #app: string;
   readonly #folder: string = mkdtempSync(join(tmpdir(), "tasklane-cdk-"));
@@ -43,7 +52,7 @@ export class Deployment {
 
   /** `context` is passed on to the app, as `cdk --context` does. */
   constructor(
-    endpoint: string,
+    endpoint: string | undefined,
     emulator: string,
     app: string = "infra/app.ts",
     context: Readonly<Record<string, string>> = {},
@@ -55,7 +64,7 @@ export class Deployment {
 
   /** Runs `cdk bootstrap`. */
   bootstrap(): Promise<string> {
-    return this.#cdk("bootstrap", "aws://000000000000/us-east-1");
+    return this.#cdk("bootstrap", ...(this.endpoint === undefined ? [] : ["aws://000000000000/us-east-1"]));
   }
 
   /** Runs `cdk deploy`, and reads its outputs file. Another app has to make the same stacks. */
@@ -88,7 +97,8 @@ export class Deployment {
 
   /** The topology of a queue, as its output tells it, at this endpoint. */
   topology(stack: string, queue: string): Topology {
-    return { ...parseTopology(this.output(stack, `${queue}Topology`), `output of ${stack}`), endpoint: this.endpoint };
+    const topology = parseTopology(this.output(stack, `${queue}Topology`), `output of ${stack}`);
+    return this.endpoint === undefined ? topology : { ...topology, endpoint: this.endpoint };
   }
 
   /** A client of a queue. */
@@ -145,19 +155,20 @@ export class Deployment {
       .reduce((sum, value) => sum + value, 0);
   }
 
-  /** The queues, tables, buckets and functions of the whole emulator whose names begin as a stack's do. */
+  /** The queues, tables, buckets and functions of the whole account whose names begin as a stack's do. */
   async leftOvers(stack: string): Promise<string[]> {
+    const sdk = sdkAt(this.endpoint);
     const [queues, tables, buckets, functions] = await Promise.all([
-      new SQSClient(sdkAt(this.endpoint)).send(new ListQueuesCommand({ QueueNamePrefix: stack })),
-      new DynamoDBClient(sdkAt(this.endpoint)).send(new ListTablesCommand({})),
+      allOf(paginateListQueues({ client: new SQSClient(sdk), pageSize: 1_000 }, { QueueNamePrefix: stack })),
+      allOf(paginateListTables({ client: new DynamoDBClient(sdk) }, {})),
       this.#s3().send(new ListBucketsCommand({})),
-      new LambdaClient(sdkAt(this.endpoint)).send(new ListFunctionsCommand({})),
+      allOf(paginateListFunctions({ client: new LambdaClient(sdk) }, {})),
     ]);
     const names = [
-      ...(queues.QueueUrls ?? []).map((url) => url.slice(url.lastIndexOf("/") + 1)),
-      ...(tables.TableNames ?? []),
+      ...queues.flatMap(({ QueueUrls = [] }) => QueueUrls).map((url) => url.slice(url.lastIndexOf("/") + 1)),
+      ...tables.flatMap(({ TableNames = [] }) => TableNames),
       ...(buckets.Buckets ?? []).map(({ Name = "" }) => Name),
-      ...(functions.Functions ?? []).map(({ FunctionName = "" }) => FunctionName),
+      ...functions.flatMap(({ Functions = [] }) => Functions).map(({ FunctionName = "" }) => FunctionName),
     ];
     return names.filter((name) => name.toLowerCase().startsWith(stack.toLowerCase()));
   }
@@ -194,7 +205,10 @@ export class Deployment {
   }
 
   #s3(): S3Client {
-    return new S3Client({ ...sdkAt(this.endpoint), forcePathStyle: true });
+    return new S3Client({
+      ...sdkAt(this.endpoint),
+      forcePathStyle: (this.endpoint ?? process.env["AWS_ENDPOINT_URL"]) !== undefined,
+    });
   }
 
   #cdk(...args: readonly string[]): Promise<string> {
@@ -212,16 +226,12 @@ export class Deployment {
       const child = spawn(process.execPath, command, {
         cwd: ROOT,
         stdio: ["ignore", "pipe", "pipe"],
-        timeout: CDK_MAX_MS,
+        timeout: this.endpoint === undefined ? CDK_ON_AWS_MAX_MS : CDK_MAX_MS,
         env: {
           ...process.env,
           // The app runs on the Node that runs the tests.
           PATH: [dirname(process.execPath), process.env["PATH"]].join(delimiter),
-          AWS_ENDPOINT_URL: this.endpoint,
-          AWS_ACCESS_KEY_ID: "test",
-          AWS_SECRET_ACCESS_KEY: "test",
-          AWS_REGION: "us-east-1",
-          AWS_DEFAULT_REGION: "us-east-1",
+          ...(this.endpoint === undefined ? {} : { ...EMULATOR_ENVIRONMENT, AWS_ENDPOINT_URL: this.endpoint }),
           CDK_DISABLE_CLI_TELEMETRY: "true",
         },
       });
@@ -251,4 +261,10 @@ export async function until<Answer>(
     if (Date.now() > end) throw new Error(`not so within ${withinMs} ms; the last answer: ${JSON.stringify(answer)}`);
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
+}
+
+async function allOf<Page>(pages: AsyncIterable<Page>): Promise<Page[]> {
+  const all: Page[] = [];
+  for await (const page of pages) all.push(page);
+  return all;
 }

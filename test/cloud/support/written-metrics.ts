@@ -1,7 +1,5 @@
 import type { Deployment } from "./deployment.ts";
-
-const AUTHORIZATION =
-  "AWS4-HMAC-SHA256 Credential=test/20261124/us-east-1/logs/aws4_request, SignedHeaders=host, Signature=0";
+import { signedFetch } from "./signed-fetch.ts";
 
 interface LogPage {
   readonly events?: readonly { readonly message?: string }[];
@@ -24,20 +22,15 @@ export async function writtenMetric(
   return sum;
 }
 
-async function linesOf(endpoint: string, logGroupName: string): Promise<string[]> {
+async function linesOf(endpoint: string | undefined, logGroupName: string): Promise<string[]> {
   const lines: string[] = [];
   let nextToken: string | undefined;
   do {
     // By HTTP: nothing else here needs the client of CloudWatch's logs.
-    const answer = await fetch(endpoint, {
-      method: "POST",
-      headers: {
-        "content-type": "application/x-amz-json-1.1",
-        "x-amz-target": "Logs_20140328.FilterLogEvents",
-        authorization: AUTHORIZATION,
-      },
-      body: JSON.stringify({ logGroupName, nextToken }),
-    });
+    const headers = { "content-type": "application/x-amz-json-1.1", "x-amz-target": "Logs_20140328.FilterLogEvents" };
+    const body = JSON.stringify({ logGroupName, nextToken });
+    const url = (region: string): string => endpoint ?? `https://logs.${region}.amazonaws.com/`;
+    const answer = await signedFetch(endpoint, "logs", url, { method: "POST", headers, body });
     if (!answer.ok) throw new Error(`FilterLogEvents of ${logGroupName}: ${answer.status} ${await answer.text()}`);
     const page = (await answer.json()) as LogPage;
     lines.push(...(page.events ?? []).flatMap(({ message = "" }) => message.split("\n")));
