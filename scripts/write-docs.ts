@@ -1,4 +1,4 @@
-// Writes the parts of the documents that are made from the code: run `node scripts/write-docs.ts` after changing a limit,
+// Writes the parts of the documents that are made from the code: run `npm run docs` after changing a limit,
 // a default or a state.
 import { readFileSync, writeFileSync } from "node:fs";
 import { GENERATED_PARTS, putPart } from "./generated-docs.ts";

@@ -1,5 +1,5 @@
 /**
- * Runs a command beside an emulator: `node scripts/emulators/run.ts ministack -- npx cdk deploy`. Without a command it stays until Ctrl-C.
+ * Runs a command beside an emulator: `npm run emulator -- ministack -- npx vitest run`. Without a command it stays until Ctrl-C.
  */
 import { spawn } from "node:child_process";
 import { startEmulator } from "./index.ts";
@@ -10,7 +10,7 @@ const [wanted, separator, command, ...args] = process.argv.slice(2);
 const name = NAMES.find((known) => known === wanted);
 
 if (name === undefined || (separator !== undefined && separator !== "--")) {
-  console.error(`usage: node scripts/emulators/run.ts ${NAMES.join("|")} [-- command arguments…]`);
+  console.error(`usage: npm run emulator -- ${NAMES.join("|")} [-- command arguments…]`);
   process.exitCode = 2;
 } else {
   const emulator = await startEmulator(name);

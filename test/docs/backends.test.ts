@@ -7,14 +7,11 @@ import { readText } from "../support/documents.ts";
 const page = readText("docs/backends.md");
 
 describe("docs/backends.md", () => {
-  test.each(["versions", "differences"])(
-    "has the table of %s as the code has it (run: node scripts/write-docs.ts)",
-    (name) => {
-      const part = GENERATED_PARTS.find((made) => made.name === name);
-      expect(part?.text).toContain("LocalStack");
-      expect(readPart(page, name)).toBe(part?.text);
-    },
-  );
+  test.each(["versions", "differences"])("has the table of %s as the code has it (run: npm run docs)", (name) => {
+    const part = GENERATED_PARTS.find((made) => made.name === name);
+    expect(part?.text).toContain("LocalStack");
+    expect(readPart(page, name)).toBe(part?.text);
+  });
 
   test("names scripts that exist", () => {
     const { scripts }: { scripts: Record<string, string> } = JSON.parse(readText("package.json"));

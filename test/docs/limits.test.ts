@@ -17,13 +17,10 @@ function shown(table: readonly LimitRow[], setting: string): string | undefined 
 }
 
 describe("docs/limits.md", () => {
-  test.each(["defaults", "limits"])(
-    "has the table of %s as the code has it (run: node scripts/write-docs.ts)",
-    (name) => {
-      const part = GENERATED_PARTS.find((made) => made.name === name);
-      expect(readPart(page, name)).toBe(part?.text);
-    },
-  );
+  test.each(["defaults", "limits"])("has the table of %s as the code has it (run: npm run docs)", (name) => {
+    const part = GENERATED_PARTS.find((made) => made.name === name);
+    expect(readPart(page, name)).toBe(part?.text);
+  });
 
   test("has one row for each setting", () => {
     for (const table of [DEFAULTS_TABLE, LIMITS_TABLE]) {
