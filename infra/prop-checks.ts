@@ -54,6 +54,16 @@ export function checkQueueProps(path: string, props: TaskQueueProps): void {
         expected: "a number",
         fix: "take it from context or from the environment of the synthesis, not from a CloudFormation parameter",
       });
+  checkDuration(`visibilityTimeout of ${path}`, props.visibilityTimeout);
+  checkDuration(`workerProps.timeout of ${path}`, props.workerProps?.timeout);
+  checkDuration(`workerProps.maxBatchingWindow of ${path}`, props.workerProps?.maxBatchingWindow);
+  if (props.alarmTopic !== undefined && typeof Reflect.get(Object(props.alarmTopic), "topicArn") !== "string")
+    throw new TasklaneError("OPTION_INVALID", {
+      what: `The alarmTopic of ${path} is no topic, so its alarms would tell nobody`,
+      received: props.alarmTopic,
+      expected: "a topic of aws-cdk-lib/aws-sns",
+      fix: 'Topic.fromTopicArn(this, "Alarms", "arn:aws:sns:…")',
+    });
   for (const part of props.without ?? [])
     if (!Object.hasOwn(LEFT_OUT, part))
       throw new TasklaneError("OPTION_INVALID", {
@@ -69,6 +79,7 @@ export function checkQueueProps(path: string, props: TaskQueueProps): void {
 export function checkWorkerOptions(path: string, options: AddWorkerOptions): void {
   checkOptions(options, Object.keys(WORKER_OPTIONS), "OPTION_INVALID", `addWorker of ${path}`);
   checkPerLane(`the maxConcurrency of ${path}`, options.maxConcurrency);
+  checkDuration(`maxBatchingWindow of ${path}`, options.maxBatchingWindow);
   const { lanes } = options;
   if (lanes === undefined || (lanes.length > 0 && new Set(lanes).size === lanes.length)) return;
   throw new TasklaneError("OPTION_INVALID", {
@@ -76,6 +87,17 @@ export function checkWorkerOptions(path: string, options: AddWorkerOptions): voi
     received: lanes,
     expected: "each lane once, at least one",
     fix: "leave lanes out for all that are deployed",
+  });
+}
+
+/** The CDK has a class for times, where everything else of ours takes texts. */
+function checkDuration(what: string, given: unknown): void {
+  if (given === undefined || typeof Reflect.get(Object(given), "toSeconds") === "function") return;
+  throw new TasklaneError("OPTION_INVALID", {
+    what: `The ${what} is no Duration of aws-cdk-lib`,
+    received: given,
+    expected: "as in Duration.seconds(60)",
+    fix: 'import { Duration } from "aws-cdk-lib"',
   });
 }
 

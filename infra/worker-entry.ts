@@ -95,8 +95,10 @@ function checkHandler(scope: Construct, entry: string, load: NodeJS.Require, bun
 function exportsOf(
   { buildSync }: typeof Esbuild,
   entry: string,
-  { format, tsconfig }: BundlingOptions,
+  { format, tsconfig, footer, banner, inject, esbuildArgs }: BundlingOptions,
 ): readonly string[] | undefined {
+  // What these add is not seen here.
+  if ([footer, banner, inject, esbuildArgs].some((extra) => extra !== undefined)) return undefined;
   try {
     const { metafile, outputFiles } = buildSync({
       entryPoints: [entry],
@@ -109,8 +111,10 @@ function exportsOf(
       logLevel: "silent",
       ...(tsconfig === undefined ? {} : { tsconfig }),
     });
-    const { entryPoint = "", exports } = Object.values(metafile.outputs).find((output) => output.entryPoint) ?? {};
-    if (format === OutputFormat.CJS && metafile.inputs[entryPoint]?.format === "cjs") return undefined;
+    const { exports } = Object.values(metafile.outputs).find((output) => output.entryPoint) ?? {};
+    // What CommonJS exports shows when it runs.
+    const isCommonJs = Object.values(metafile.inputs).some((input) => input.format === "cjs");
+    if (format === OutputFormat.CJS && isCommonJs) return undefined;
     // What a package exports is not seen here.
     return outputFiles.some(({ text }) => /^export \* from /m.test(text)) ? undefined : exports;
   } catch {

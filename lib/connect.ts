@@ -100,7 +100,16 @@ export async function resolveTopology(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Topology> {
   // Types say what it is where they are checked; a cdk outputs file that was read as JSON passes for one.
-  if (given !== undefined) return parseTopology(JSON.stringify(given), "the topology option", queue);
+  if (given !== undefined) {
+    const topology = parseTopology(JSON.stringify(given) ?? "", "the topology option", queue);
+    if (queue === undefined || topology.queue === queue) return topology;
+    throw new TasklaneError("TOPOLOGY_MISSING", {
+      what: "The topology option names another queue",
+      received: topology.queue,
+      expected: queue,
+      fix: "pass that queue's topology, or leave queue out",
+    });
+  }
   const names = queue === undefined ? [VARIABLE] : [variableOf(queue), VARIABLE];
   for (const name of names) {
     const value = environment[name]?.trim();

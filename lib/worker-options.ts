@@ -28,9 +28,9 @@ export function settleConcurrency(concurrency: number = DEFAULT_CONCURRENCY): nu
 }
 
 /** Finds handlers by the name of their task. @throws TasklaneError `HANDLER_DUPLICATE`, `OPTION_INVALID` */
-export function indexHandlers(handlers: readonly TaskHandler[]): ReadonlyMap<string, TaskHandler> {
+export function indexHandlers(handlers: readonly TaskHandler[], mayBeNone = false): ReadonlyMap<string, TaskHandler> {
   const index = new Map<string, TaskHandler>();
-  if (!Array.isArray(handlers) || handlers.length === 0)
+  if (!Array.isArray(handlers) || (handlers.length === 0 && !mayBeNone))
     refuseOption("The worker was given no handlers", handlers, "handlers: [sendReceipt.handle(async (input) => …), …]");
   for (const handler of handlers) {
     if (typeof handler?.run !== "function")

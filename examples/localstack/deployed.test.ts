@@ -8,4 +8,4 @@ test("a deployed worker sends a mail", async () => {
   const task = await client.enqueue(sendMail, { to: "ada@example.com" });
   expect(await task.result({ timeout: "60s" })).toBe("sent to ada@example.com");
   await client.close();
-});
+}, 90_000);

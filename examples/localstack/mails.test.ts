@@ -14,4 +14,4 @@ test("a mail is sent", async () => {
   stop.abort();
   await worker;
   await client.close();
-});
+}, 40_000);

@@ -117,8 +117,7 @@ export class Counters {
   #add(place: Place, name: CounterName, count: number): void {
     const minute = minuteOf(this.#parts.clock.now());
     let batch = this.#batches.at(-1);
-    // A clock that was set back counts on in the batch that is there.
-    if (batch === undefined || minute - batch.minute >= BATCH_MAX_MS)
+    if (batch === undefined || Math.abs(minute - batch.minute) >= BATCH_MAX_MS)
       this.#batches.push((batch = { minute, counts: new Map() }));
     addTo(batch, place, name, count);
   }

@@ -1,7 +1,7 @@
 import type { TaskHandler } from "../task/define-task.ts";
 import type { Decoded, Envelope } from "../task/envelope.ts";
 import { decodeBody, markUnknownSince } from "../task/envelope.ts";
-import { UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
+import { SQS_DELAY_MAX_MS, UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
 import { isGone } from "../task/record.ts";
 import type { Delivery } from "./claim.ts";
 import { buryMessage, buryQueued, sendDeadLetter } from "./dead-letter.ts";
@@ -17,7 +17,9 @@ export type Disposal =
   | { readonly kind: "let-go" };
 
 const ACKNOWLEDGE: Disposal = { kind: "acknowledge" };
-const UNKNOWN_DELAY_MS = 30_000;
+const UNKNOWN_DELAY_MS = 45_000;
+/** A task that runs elsewhere, or crashed there, needs its message still, if seldom. */
+const RUNNING_DELAY_MS = SQS_DELAY_MAX_MS;
 
 /** A message sorted by what it holds. */
 export type Sorted =
@@ -88,9 +90,11 @@ async function deferUnknown(
       decoded.kind === "newer"
         ? "no worker has known the version of its message for a day"
         : `no worker could take task "${task}" for a day: none that saw it has a handler, or its timeout is above their function's`;
-    return buryUnknown(services, id, message);
+    const disposal = await buryUnknown(services, id, message);
+    if (disposal !== "runs") return disposal;
   }
-  const delayMs = Math.round(UNKNOWN_DELAY_MS * (0.5 + services.random.next()));
+  const isLate = now - since >= UNKNOWN_TASK_MAX_MS;
+  const delayMs = Math.round((isLate ? RUNNING_DELAY_MS : UNKNOWN_DELAY_MS) * (0.5 + services.random.next() / 2));
   const body = markUnknownSince(delivery.message.body, since);
   const [sent] = await services.backend.queue.send({ lane: delivery.lane }, [{ body, delayMs }]);
   if (sent?.ok !== true) return { kind: "release", visibilityMs: delayMs };
@@ -99,11 +103,13 @@ async function deferUnknown(
   return ACKNOWLEDGE;
 }
 
-async function buryUnknown(services: Services, id: string, message: string): Promise<Disposal> {
+/** Answers `runs` for what somebody who knows it has claimed: whether that attempt is alive, only its end tells. */
+async function buryUnknown(services: Services, id: string, message: string): Promise<Disposal | "runs"> {
   try {
     const [record] = await services.backend.ledger.readMany([id]);
     if (record === undefined || isGone(record, services.clock.now())) return ACKNOWLEDGE;
     if (record.state === "dead") return disposeBuried((await sendDeadLetter(services, record)) ? "buried" : "failed");
+    if (record.state === "running") return "runs";
     // Somebody who knows it has run it meanwhile, or it was cancelled.
     if (record.state !== "queued") return ACKNOWLEDGE;
     return disposeBuried(await buryQueued(services, record, "UNKNOWN_TASK", message));

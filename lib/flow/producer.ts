@@ -60,6 +60,13 @@ export class Producer {
 
   /** @throws EnqueueManyError `ENQUEUE_MANY_FAILED`, which holds what was accepted and what was refused */
   async enqueueMany<T extends AnyTask>(task: T, entries: readonly EnqueueEntry<T>[]): Promise<EnqueuedTask<T>[]> {
+    if (!Array.isArray(entries))
+      throw new TasklaneError("OPTION_INVALID", {
+        what: "The entries of enqueueMany are no list",
+        received: entries,
+        expected: "[{ input, options }, …]",
+        fix: "for a single task use enqueue(task, input)",
+      });
     const outcomes: EnqueueOutcome[] = [];
     for (let start = 0; start < entries.length; start += CHUNK)
       outcomes.push(...(await this.#enqueueChunk(task, entries.slice(start, start + CHUNK))));

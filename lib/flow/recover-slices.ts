@@ -33,10 +33,11 @@ const SHARDS_AT_ONCE = 4;
 /**
  * Walks the creation index at four ages and looks after the tasks that are not final and that nobody owes anything: their
  * message may be lost. While a lane holds messages, a waiting task is most likely just waiting; so it is sent again only once
- * the lane was seen empty twice, or when it is old. Answers how far the walk has come.
+ * the lane was seen empty twice, or when it is old.
+ *
+ * @param cursors moved on with each page, so that a walk which is ended or fails has come as far as it has
  */
-export async function visitSlices(services: Services, run: Run, cursors: Cursors): Promise<Cursors> {
-  const moved: Cursors = {};
+export async function visitSlices(services: Services, run: Run, cursors: Cursors): Promise<void> {
   const now = services.clock.now();
   for (const pass of PASSES) {
     const upTo = now - pass.ageMs;
@@ -44,17 +45,22 @@ export async function visitSlices(services: Services, run: Run, cursors: Cursors
       Array.from({ length: CREATION_SHARDS }, (_, shard) => shard),
       SHARDS_AT_ONCE,
       async (shard) => {
-        const known = cursors[`${pass.name}.${shard}`] ?? cursors[pass.name];
+        const cursor = `${pass.name}.${shard}`;
+        const known = cursors[cursor] ?? cursors[pass.name];
         const from = known === undefined || known > upTo + CLOCK_SKEW_MAX_MS ? beginningOf(pass, known, upTo) : known;
-        return upTo - from < pass.everyMs ? from : visitSlice(services, run, pass, shard, from, upTo);
+        if (upTo - from < pass.everyMs) return from;
+        return (cursors[cursor] = await visitSlice(services, run, { pass, shard, from, upTo }, (at) => {
+          cursors[cursor] = at;
+        }));
       },
     );
     // Shards mostly keep step: one number for all of them keeps the scheduler's document within a write unit.
     const common = Math.max(...reached);
-    moved[pass.name] = common;
-    for (const [shard, at] of reached.entries()) if (at !== common) moved[`${pass.name}.${shard}`] = at;
+    cursors[pass.name] = common;
+    for (const [shard, at] of reached.entries())
+      if (at === common) Reflect.deleteProperty(cursors, `${pass.name}.${shard}`);
+      else cursors[`${pass.name}.${shard}`] = at;
   }
-  return moved;
 }
 
 /**
@@ -65,13 +71,19 @@ function beginningOf(pass: Pass, known: number | undefined, upTo: number): numbe
   return known === undefined && pass === PASSES.at(-1) ? 0 : upTo - 2 * pass.ageMs;
 }
 
+/** What one shard's walk goes over. */
+interface Slice {
+  readonly pass: Pass;
+  readonly shard: number;
+  readonly from: number;
+  readonly upTo: number;
+}
+
 async function visitSlice(
   services: Services,
   run: Run,
-  pass: Pass,
-  shard: number,
-  from: number,
-  upTo: number,
+  { pass, shard, from, upTo }: Slice,
+  note: (reached: number) => void,
 ): Promise<number> {
   let next: string | undefined;
   let reached = from;
@@ -89,6 +101,7 @@ async function visitSlice(
     const ids = page.entries.map((entry) => entry.id);
     if (ids.length > 0 && !(await visitPage(services, run, pass, ids))) return Math.max(from, reached - 1);
     reached = page.entries.at(-1)?.at ?? reached;
+    note(Math.max(from, reached - 1));
     next = page.next;
   } while (next !== undefined);
   return upTo;

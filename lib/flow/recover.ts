@@ -103,7 +103,8 @@ export async function recover(services: Services, options: RecoverOptions): Prom
   await attempt(payOwed(services, run));
   const dead = await measuring;
   const oldestOwedMs = dead === undefined ? undefined : await attempt(measureOwed(services, run, now));
-  const cursors = (await attempt(visitSlices(services, run, state.cursors))) ?? state.cursors;
+  const cursors = { ...state.cursors };
+  await attempt(visitSlices(services, run, cursors));
   await attempt(sweepDeadLetters(services, run));
   const done: SchedulerState = { ...mine, until: 0, emptyRuns: Object.fromEntries(emptyRuns), cursors };
   const noting = backend.ledger.writeDocument(DOCUMENT, JSON.stringify(done), stored.version + 1);

@@ -82,7 +82,8 @@ const OPTIONS: readonly (keyof LambdaWorkerOptions)[] = [
  */
 export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
   checkOptions(options, OPTIONS, "OPTION_INVALID", "createLambdaWorker");
-  const handlers = indexHandlers(options.handlers);
+  // What only turns foreign messages into tasks for others needs none.
+  const handlers = indexHandlers(options.handlers, options.decode !== undefined);
   const settled = { handlers, times: settleTimes(options), concurrency: settleConcurrency(options.concurrency) };
   const clock = clockOf(options);
   const log = safeLogger(options.log ?? jsonLogger(clock));

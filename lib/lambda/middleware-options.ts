@@ -46,18 +46,27 @@ export function checkQueueUrl(value: unknown, name: string): void {
   if (value !== undefined) checkText(value, `queueUrl of ${name}`, "leave it out for the queue that the event names");
 }
 
-const ATTRIBUTES: readonly (keyof IdempotencyAttributes)[] = [
-  ...(["key", "sortKey", "partition", "expiry", "inProgressExpiry"] as const),
-  ...(["status", "data", "validation", "token"] as const),
-];
+/** Powertools' names, but for `token`. */
+const DEFAULT_ATTRIBUTES: Readonly<
+  Required<Omit<IdempotencyAttributes, "sortKey">> & Pick<IdempotencyAttributes, "sortKey">
+> = {
+  key: "id",
+  sortKey: undefined,
+  partition: "idempotency",
+  expiry: "expiration",
+  inProgressExpiry: "in_progress_expiration",
+  status: "status",
+  data: "data",
+  validation: "validation",
+  token: "token",
+};
 
-/** Looks at the names of a table's attributes: each a text, and no two the same. @throws TasklaneError `OPTION_INVALID` */
-export function checkAttributes(attributes: IdempotencyAttributes | undefined): void {
-  if (attributes === undefined) return;
-  checkOptions(attributes, ATTRIBUTES, "OPTION_INVALID", "attributes of idempotency");
+/** Looks at the names of a table's attributes: each a text, and no two the same, defaults included. @throws TasklaneError `OPTION_INVALID` */
+export function checkAttributes(attributes: IdempotencyAttributes = {}): void {
+  checkOptions(attributes, Object.keys(DEFAULT_ATTRIBUTES), "OPTION_INVALID", "attributes of idempotency");
   const taken = new Set<unknown>();
-  for (const option of ATTRIBUTES) {
-    const name = attributes[option];
+  for (const [option, byDefault] of Object.entries(DEFAULT_ATTRIBUTES)) {
+    const name: unknown = Reflect.get(attributes, option) ?? byDefault;
     if (name === undefined) continue;
     checkText(name, `${option} among the attributes of idempotency`, "leave it out for its default");
     if (option !== "partition" && taken.size === taken.add(name).size)

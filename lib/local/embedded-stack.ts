@@ -28,7 +28,7 @@ const INSTALL = "npm install --save-dev fauxqs dynalite";
 /**
  * Starts the emulators. Clients reach them by the endpoints with the credentials `test` / `test` and the region `us-east-1`.
  *
- * @throws TasklaneError `LOCAL_STACK_MISSING` if fauxqs or dynalite is not installed
+ * @throws TasklaneError `LOCAL_STACK_MISSING` if fauxqs or dynalite is not installed, `RUNTIME_TOO_OLD`
  */
 export async function startEmbeddedStack(options: EmbeddedStackOptions = {}): Promise<EmbeddedStack> {
   const makeDynalite = loadDynalite();
@@ -81,6 +81,15 @@ async function loadFauxqs(): Promise<typeof Fauxqs> {
 }
 
 function missing(name: string, cause: unknown): TasklaneError {
+  // It is there, and wants more of Node than this one has.
+  if (cause instanceof Error && "code" in cause && cause.code === "ERR_UNKNOWN_BUILTIN_MODULE")
+    return new TasklaneError("RUNTIME_TOO_OLD", {
+      what: `This version of Node lacks what ${name} needs`,
+      received: process.version,
+      expected: "Node 22.15 or later",
+      fix: "install Node 24, for this project alone by npm install --save-dev node@24",
+      cause,
+    });
   return new TasklaneError("LOCAL_STACK_MISSING", {
     what: `The embedded stack needs ${name}, which cannot be loaded`,
     fix: INSTALL,

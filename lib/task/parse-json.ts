@@ -12,9 +12,11 @@ export function parseJson(text: string): Json {
 }
 
 function hasEscapedKey(text: string): boolean {
+  let escape = text.indexOf("\\");
   for (let place = text.indexOf('"'); place >= 0; ) {
     const end = endOfString(text, place);
-    const escape = text.indexOf("\\", place);
+    // Only once it lies behind: looked for at each string, one far away would cost the whole way to it each time.
+    if (escape < place) escape = text.indexOf("\\", place);
     if (escape < 0) return false;
     if (escape < end && isKey(text, end)) return true;
     place = text.indexOf('"', end + 1);

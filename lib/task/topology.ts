@@ -129,7 +129,7 @@ export function parseTopology(json: string, source: string, queue?: string): Top
   return (
     found.find((topology) => topology.queue === queue) ??
     found[0] ??
-    refuse(source, "it holds no queue, lanes, table and bucket")
+    refuse(source, "it holds no queue, lanes, table and bucket, or only a part of an endpoint")
   );
 }
 
@@ -160,22 +160,25 @@ function readTopology(value: { [key: string]: Json }): Topology | undefined {
       ...(typeof maxBacklog === "number" && maxBacklog >= 1 ? { maxBacklog } : {}),
     };
   }
-  if (found.normal === undefined) return undefined;
+  const settled = readEndpoint(endpoint);
+  if (found.normal === undefined || settled === undefined) return undefined;
   return {
     queue,
     lanes: found,
     table,
     bucket,
     ...(typeof region === "string" ? { region } : {}),
-    ...readEndpoint(endpoint),
+    ...settled,
   };
 }
 
-function readEndpoint(value: Json | undefined): { endpoint?: string | Endpoints } {
+/** Half an endpoint is refused: the services that it leaves out would be AWS's. */
+function readEndpoint(value: Json | undefined): { endpoint?: string | Endpoints } | undefined {
+  if (value === undefined || value === null) return {};
   if (typeof value === "string") return { endpoint: value };
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return {};
+  if (typeof value !== "object" || Array.isArray(value)) return undefined;
   const { sqs, dynamodb, s3 } = value;
-  if (typeof sqs !== "string" || typeof dynamodb !== "string" || typeof s3 !== "string") return {};
+  if (typeof sqs !== "string" || typeof dynamodb !== "string" || typeof s3 !== "string") return undefined;
   return { endpoint: { sqs, dynamodb, s3 } };
 }
 

@@ -2,14 +2,14 @@ import type { TasklaneClient } from "../client.ts";
 import type { Clock } from "../ports/clock.ts";
 import { sleep } from "../ports/clock.ts";
 import { systemClock } from "../system.ts";
-import type { AnyTask } from "../task/define-task.ts";
+import type { AnyTask, TaskOutput } from "../task/define-task.ts";
 import { TasklaneError } from "../task/errors.ts";
 import type { TaskState } from "../task/states.ts";
 import { isFinal } from "../task/states.ts";
 import type { EnqueuedTask, TaskRef } from "../task/task-ref.ts";
 
 /** Real time, after which a clock that has not moved is not going to: below the time that test runners give a test. */
-const PATIENCE_MS = 2_000;
+const PATIENCE_MS = 4_000;
 const LOOK_EVERY_MS = 50;
 
 /** What a wait for a result has to know of its queue. */
@@ -26,10 +26,11 @@ export function watchResults(client: TasklaneClient, queue: StandingQueue): Task
     ...ref,
     result: (options) => {
       const over = new AbortController();
-      return Promise.race([
-        ref.result(options),
-        standstill(queue, task, ref, () => ref.result(options), over.signal),
-      ]).finally(() => over.abort());
+      const ask = (): Promise<TaskOutput<T>> => ref.result(options);
+      const result = Promise.race([ask(), standstill(queue, task, ref, ask, over.signal)]).finally(() => over.abort());
+      // Who has not awaited it yet, for the work before it takes long, must not be ended by it.
+      result.catch(() => undefined);
+      return result;
     },
   });
   return {

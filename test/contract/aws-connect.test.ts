@@ -51,10 +51,24 @@ describe("the topology is found", () => {
     expect(await resolveTopology(JSON.parse(JSON.stringify({ Stack: { Topology: json } })), "mail-out")).toEqual(
       topology,
     );
-    for (const wrong of [{}, { lanes: {} }, { ...topology, lanes: { normal: "https://sqs/x" } }, null, "mail-out"])
+    for (const wrong of [
+      {},
+      { lanes: {} },
+      { ...topology, lanes: { normal: "https://sqs/x" } },
+      null,
+      "mail-out",
+      { ...topology, endpoint: { sqs: "http://127.0.0.1" } },
+    ])
       await expect(resolveTopology(JSON.parse(JSON.stringify(wrong)))).rejects.toMatchObject({
         code: "TOPOLOGY_INVALID",
       });
+  });
+
+  test("and never that of another queue", async () => {
+    await expect(resolveTopology(topology, "other")).rejects.toMatchObject({ code: "TOPOLOGY_MISSING" });
+    await expect(resolveTopology(Reflect.apply(Object, undefined, [() => topology]))).rejects.toMatchObject({
+      code: "TOPOLOGY_INVALID",
+    });
   });
 
   test("or missed with both ways to give it", async () => {

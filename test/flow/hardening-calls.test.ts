@@ -89,6 +89,14 @@ describe("a mistake that types find where they are checked", () => {
     expect(call).toThrow(expect.objectContaining({ code: "OPTION_INVALID" }));
   });
 
+  test("is refused by enqueueMany, and not taken for an empty list", async () => {
+    const world = await flowWorld();
+    await expect(world.client.enqueueMany(errand, loose({ input: { n: 1 } }))).rejects.toMatchObject({
+      code: "OPTION_INVALID",
+    });
+    await world.close();
+  });
+
   test("is refused by provision() before anything is created", async () => {
     await expect(provision(loose({ queueName: "mail" }))).rejects.toMatchObject({ code: "DEFINITION_INVALID" });
     await expect(provision({}, loose({ endpiont: "http://127.0.0.1" }))).rejects.toMatchObject({

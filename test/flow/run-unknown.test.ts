@@ -53,6 +53,25 @@ describe("F10 F44 a task that this worker does not know", () => {
     await world.close();
   });
 
+  test("keeps its message after a day if its last attempt crashed where it was known", async () => {
+    const world = await flowWorld();
+    const crashing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
+      scheduler: false,
+      lease: "10s",
+    });
+    const task = await world.client.enqueue(renamed, { n: 1 });
+    await world.until(() => world.record(task.id).state === "running");
+    crashing.host.kill();
+    const other = world.worker([known.handle(() => undefined)], { scheduler: false });
+    await world.advance(DAY_MS + 3_600_000);
+    expect(await queueDepth(world)).toBe(1);
+    other.stop();
+    world.worker([renamed.handle(() => undefined)], { scheduler: false });
+    await world.until(() => world.record(task.id).state === "succeeded", "1h");
+    expect(world.record(task.id)).toMatchObject({ attempts: 2, crashes: 1 });
+    await world.close();
+  });
+
   test("is not lost if the ledger does not answer when the day is over", async () => {
     const world = await flowWorld();
     world.worker([known.handle(() => undefined)], { scheduler: false });

@@ -12,6 +12,9 @@ import { makeFunction, makeQueue, makeStack, refusalOf } from "./support/synth.t
 
 describe("the constructor refuses", () => {
   test.each([
+    ["a time that is no Duration", { visibilityTimeout: 360 }, /visibilityTimeout.*Duration.seconds/],
+    ["a worker's time as a text", { workerProps: { timeout: "60s" } }, /workerProps.timeout.*Duration/],
+    ["a topic that is an ARN", { alarmTopic: "arn:aws:sns:eu-central-1:1:alarms" }, /alarmTopic.*fromTopicArn/],
     ["a name that nobody reads", { maxBackLog: 5 }, /no option "maxBackLog" for TaskQueue Shop\/Tasks.*maxBacklog/],
     ["a worker's setting among the queue's", { batchSize: 5 }, /no option "batchSize"/],
     ["a lane that there is not", { maxConcurrency: { lwo: 4 } }, /"lwo" for the maxConcurrency of Shop\/Tasks.*low/],

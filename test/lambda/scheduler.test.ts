@@ -87,6 +87,26 @@ describe("a scheduler function", () => {
     await world.close();
   });
 
+  test("F07 walks on in each run although each is ended in the middle of a page", async () => {
+    const world = await flowWorld();
+    await Promise.all(Array.from({ length: 400 }, (_, place) => world.client.enqueue(remind, { place })));
+    await world.advance("21m");
+    const { scheduler } = functionOf(world);
+    world.faults = ({ verb }) =>
+      verb === "query" || verb === "readMany"
+        ? new Promise((resolve) => void world.clock.timer(4_500, () => resolve(undefined)))
+        : undefined;
+    const states = new Set<string>();
+    for (let minute = 0; minute < 4; minute++) {
+      await world.during(scheduler({}, contextOf(world, 60_000))).catch(() => undefined);
+      states.add(JSON.stringify(JSON.parse((await world.backend.ledger.readDocument("scheduler")).value).cursors));
+      await world.advance("1m");
+    }
+    expect(states).not.toContain("{}");
+    expect(states.size).toBeGreaterThan(2);
+    await world.close();
+  });
+
   test("F07 begins nothing when its time has run out, and runs to its end by hand", async () => {
     const world = await flowWorld();
     await world.client.enqueue(remind, { place: 1 }, { delay: "20m" });

@@ -136,6 +136,10 @@ describe("a Lambda worker on the embedded stack", () => {
     expect(await task.result()).toBe(4);
   });
 
+  test("needs no handler where it only decodes", () => {
+    expect(() => createLambdaWorker({ handlers: [], decode: () => undefined, topology })).not.toThrow();
+  });
+
   test("F06 refuses a task whose timeout is above the function's, says so once, and runs its neighbours", async () => {
     const source = await open();
     const refused = await client.enqueue(add, { a: 1, b: 1 });

@@ -33,6 +33,12 @@ describe("a middleware is not made", () => {
       () => idempotency({ table, key, attributes: { status: "s", token: "s" } }),
       /same name/,
     ],
+    ["idempotency with a default's name", () => idempotency({ table, key, attributes: { status: "id" } }), /same name/],
+    [
+      "idempotency with a sort key of the key's name",
+      () => idempotency({ table, key, attributes: { sortKey: "id" } }),
+      /same name/,
+    ],
     ["idempotency with a listener that is none", () => idempotency(loose({ table, key, onReplay: true })), /onReplay/],
     ["rateLimit without options", () => rateLimit(loose(undefined)), /options of rateLimit/],
     ["rateLimit without a limit", () => rateLimit(loose({ table })), /limit of rateLimit.*defineRateLimit/],

@@ -53,6 +53,12 @@ describe("keys that are written with an escape", () => {
     expect(Reflect.get(Object(value), "x")).toBeUndefined();
   });
 
+  test("cost one look at the text, wherever the only escape is: at each string it would be the square of it", () => {
+    const rows = Array.from({ length: 400_000 }, (_, n) => `"row${n}"`).join(",");
+    const text = `{"rows":[${rows}],"zNote":"line one\\nline two"}`;
+    expect(parseJson(text)).toMatchObject({ zNote: "line one\nline two" });
+  });
+
   test("may come by the hundred thousand", () => {
     const text = `{${Array.from({ length: 200_000 }, (_, n) => `"\\u00e4${n}":"${"\\n".repeat(10)}"`).join(",")}}`;
     expect(Object.keys(Object(parseJson(text)))).toHaveLength(200_000);

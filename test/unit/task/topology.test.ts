@@ -68,7 +68,7 @@ describe("a topology", () => {
       ...full,
       extra: 1,
       region: 5,
-      endpoint: { sqs: "http://a" },
+      endpoint: null,
       lanes: { normal: { url: "u", dlq: 5, maxBacklog: -1, more: 1 } },
     };
     expect(parseTopology(JSON.stringify(odd), "x")).toEqual({
@@ -86,6 +86,10 @@ describe("a topology", () => {
     ["an array", "[]"],
     ["an empty object", "{}"],
     ["a text of a text", JSON.stringify(JSON.stringify(full))],
+    [
+      "an endpoint for a part of the services: the others would be AWS's",
+      JSON.stringify({ ...full, endpoint: { sqs: "http://a" } }),
+    ],
     ["no queue", JSON.stringify({ ...full, queue: undefined })],
     ["a queue that is no name", JSON.stringify({ ...full, queue: "My Queue" })],
     ["a queue that is a number", JSON.stringify({ ...full, queue: 5 })],
