@@ -178,7 +178,7 @@ function timeoutAbove(functionMs: number, { name, timeoutMs }: TaskHandler["defi
   return new TasklaneError("OPTION_INVALID", {
     what: `The timeout of task "${name}" is above that of the function, so it could never end here and is put off`,
     received: `${timeoutMs} ms`,
-    expected: `at most ${functionMs / 1_000} s, the function's timeout`,
+    expected: `at most ${functionMs / 1_000} s, the most time that an invocation has had here`,
     fix: "raise the function's timeout (and with it the queue's visibility), lower the task's, or run it in a container",
   });
 }

@@ -15,6 +15,7 @@ import { marshalJson, unmarshalJson } from "./middleware-attribute-json.ts";
 import { CLIENT_OPTIONS } from "./middleware-clients.ts";
 import type { ClaimAnswer, KeyClaim } from "./middleware-key-claim.ts";
 import { HASH_PREFIX } from "./middleware-key-claim.ts";
+import { settleAttributes } from "./middleware-options.ts";
 
 /** What the attributes of the table are called. Each default is Powertools' own, but for `token`, which it does not know. */
 export interface IdempotencyAttributes {
@@ -73,22 +74,14 @@ export class IdempotencyTable {
   readonly #names: Readonly<Record<Exclude<keyof IdempotencyAttributes, "sortKey" | "partition">, string>>;
   readonly #keyOf: (key: string) => Stored;
 
-  constructor({ table, attributes = {}, sdk }: IdempotencyTableOptions, clock: Clock) {
+  constructor({ table, attributes, sdk }: IdempotencyTableOptions, clock: Clock) {
     this.#client = sdk?.dynamodb ?? new DynamoDBClient(CLIENT_OPTIONS);
     this.#table = table;
     this.#clock = clock;
-    const { key = "id", sortKey, partition = "idempotency" } = attributes;
-    this.#names = {
-      key,
-      expiry: attributes.expiry ?? "expiration",
-      inProgressExpiry: attributes.inProgressExpiry ?? "in_progress_expiration",
-      status: attributes.status ?? "status",
-      data: attributes.data ?? "data",
-      validation: attributes.validation ?? "validation",
-      token: attributes.token ?? "token",
-    };
+    const { sortKey, partition, ...names } = settleAttributes(attributes);
+    this.#names = names;
     this.#keyOf = (id) =>
-      sortKey === undefined ? { [key]: { S: id } } : { [key]: { S: partition }, [sortKey]: { S: id } };
+      sortKey === undefined ? { [names.key]: { S: id } } : { [names.key]: { S: partition }, [sortKey]: { S: id } };
   }
 
   /** Takes a key that is free. Never throws. */

@@ -46,10 +46,13 @@ export function checkQueueUrl(value: unknown, name: string): void {
   if (value !== undefined) checkText(value, `queueUrl of ${name}`, "leave it out for the queue that the event names");
 }
 
+/** What the attributes are called, every name settled. */
+export type SettledAttributes = Readonly<
+  Record<Exclude<keyof IdempotencyAttributes, "sortKey">, string> & { sortKey: string | undefined }
+>;
+
 /** Powertools' names, but for `token`. */
-const DEFAULT_ATTRIBUTES: Readonly<
-  Required<Omit<IdempotencyAttributes, "sortKey">> & Pick<IdempotencyAttributes, "sortKey">
-> = {
+const DEFAULT_ATTRIBUTES: SettledAttributes = {
   key: "id",
   sortKey: undefined,
   partition: "idempotency",
@@ -61,12 +64,17 @@ const DEFAULT_ATTRIBUTES: Readonly<
   token: "token",
 };
 
+/** The names that are given, and the defaults for the others. */
+export function settleAttributes(given: IdempotencyAttributes = {}): SettledAttributes {
+  const named = Object.entries(given).filter(([, name]) => name !== undefined);
+  return { ...DEFAULT_ATTRIBUTES, ...Object.fromEntries(named) };
+}
+
 /** Looks at the names of a table's attributes: each a text, and no two the same, defaults included. @throws TasklaneError `OPTION_INVALID` */
-export function checkAttributes(attributes: IdempotencyAttributes = {}): void {
-  checkOptions(attributes, Object.keys(DEFAULT_ATTRIBUTES), "OPTION_INVALID", "attributes of idempotency");
+export function checkAttributes(given: IdempotencyAttributes = {}): void {
+  checkOptions(given, Object.keys(DEFAULT_ATTRIBUTES), "OPTION_INVALID", "attributes of idempotency");
   const taken = new Set<unknown>();
-  for (const [option, byDefault] of Object.entries(DEFAULT_ATTRIBUTES)) {
-    const name: unknown = Reflect.get(attributes, option) ?? byDefault;
+  for (const [option, name] of Object.entries(settleAttributes(given))) {
     if (name === undefined) continue;
     checkText(name, `${option} among the attributes of idempotency`, "leave it out for its default");
     if (option !== "partition" && taken.size === taken.add(name).size)

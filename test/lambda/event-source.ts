@@ -1,14 +1,9 @@
 import type { Message } from "@aws-sdk/client-sqs";
-import {
-  DeleteMessageCommand,
-  GetQueueAttributesCommand,
-  ReceiveMessageCommand,
-  SendMessageCommand,
-  SQSClient,
-} from "@aws-sdk/client-sqs";
+import { DeleteMessageCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import type { LambdaBatchReport, LambdaContext, LambdaSqsEvent, LambdaSqsRecord } from "../../lib/lambda/index.ts";
 import type { Topology } from "../../lib/task/topology.ts";
 import { settleEndpoints } from "../../lib/aws/clients.ts";
+import { messagesIn } from "../support/queue-depth.ts";
 
 /** An SQS event source as Lambda's: receives a batch, calls the function, and deletes what is not in its report. */
 export class EventSource {
@@ -53,17 +48,8 @@ export class EventSource {
   }
 
   /** Messages in the queue, by SQS's own count. */
-  async count(): Promise<number> {
-    const { Attributes = {} } = await this.#client.send(
-      new GetQueueAttributesCommand({ QueueUrl: this.#url, AttributeNames: ["All"] }),
-    );
-    return [
-      "ApproximateNumberOfMessages",
-      "ApproximateNumberOfMessagesNotVisible",
-      "ApproximateNumberOfMessagesDelayed",
-    ]
-      .map((name) => Number(Reflect.get(Attributes, name) ?? 0))
-      .reduce((sum, value) => sum + value, 0);
+  count(): Promise<number> {
+    return messagesIn(this.#client, this.#url);
   }
 }
 

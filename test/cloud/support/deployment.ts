@@ -14,10 +14,11 @@ import {
   ListObjectsV2Command,
   S3Client,
 } from "@aws-sdk/client-s3";
-import { GetQueueAttributesCommand, paginateListQueues, SQSClient } from "@aws-sdk/client-sqs";
+import { paginateListQueues, SQSClient } from "@aws-sdk/client-sqs";
 import type { TasklaneClient, Topology } from "../../../lib/index.ts";
 import { createClient } from "../../../lib/index.ts";
 import { parseTopology } from "../../../lib/task/topology.ts";
+import { messagesIn } from "../../support/queue-depth.ts";
 import type { RolePolicies, TemplateResource } from "./role-policies.ts";
 import { rolePoliciesOf } from "./role-policies.ts";
 
@@ -143,16 +144,7 @@ export class Deployment {
   /** Messages of a queue: visible, in flight and delayed, by SQS's own count. */
   async messages(url: string | undefined): Promise<number> {
     if (url === undefined) return 0;
-    const { Attributes = {} } = await new SQSClient(sdkAt(this.endpoint)).send(
-      new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ["All"] }),
-    );
-    return [
-      "ApproximateNumberOfMessages",
-      "ApproximateNumberOfMessagesNotVisible",
-      "ApproximateNumberOfMessagesDelayed",
-    ]
-      .map((name) => Number(Reflect.get(Attributes, name) ?? 0))
-      .reduce((sum, value) => sum + value, 0);
+    return messagesIn(new SQSClient(sdkAt(this.endpoint)), url);
   }
 
   /** The queues, tables, buckets and functions of the whole account whose names begin as a stack's do. */
