@@ -11,9 +11,12 @@ export async function installDynamodbLocal(folder: string): Promise<void> {
   await fetchJars(folder, [
     { group: "com.amazonaws", name: "DynamoDBLocal", version: VERSIONS.dynamodbLocal },
     { group: "net.bytebuddy", name: "byte-buddy-agent", version: VERSIONS.byteBuddy },
+    { group: "org.eclipse.jdt", name: "ecj", version: VERSIONS.ecj },
   ]);
   const source = fileURLToPath(new URL("java/LoopbackMain.java", import.meta.url));
-  await run("javac", ["-cp", "jars/*", "-d", "classes", source], folder);
+  // Eclipse's compiler is a jar like the others, and finds what it compiles against where it is itself: so Java need not be a JDK.
+  const compiler = "org.eclipse.jdt.internal.compiler.batch.Main";
+  await run("java", ["-cp", "jars/*", compiler, "-17", "-d", "classes", source], folder);
 }
 
 /** Starts DynamoDB Local, from Maven Central, with everything in memory. */

@@ -119,7 +119,6 @@ export function run(command: string, args: readonly string[], cwd: string): Prom
 
 function adviceFor(command: string): string {
   if (command.startsWith("python")) return "Install Python 3.11 with its venv module (Debian: python3 python3-venv).";
-  if (command.startsWith("java")) return "Install a JDK, 17 or later (Debian: openjdk-17-jdk-headless).";
-  if (command === "mvn") return "Install Maven 3.8 or later (Debian: maven).";
+  if (command === "java") return "Install Java, 17 or later (Debian: openjdk-17-jre-headless).";
   return "Install it, or put it on PATH.";
 }

@@ -17,7 +17,13 @@ export const VERSIONS = {
   elasticmq: "1.7.1",
   uv: "0.13.9",
   byteBuddy: "1.17.5",
+  ecj: "3.38.0",
+  maven: "3.9.16",
 } as const;
+
+/** Of Maven's archive at that version, as its publishers state it. */
+export const MAVEN_SHA512: string =
+  "831a8591fe20c8243b1dbe7d71e3244f31d1665b0804b2e825e38cbbe5ce0cafb8338851f90780735568773e0a6cd07bbec107cda0b896b008b861075358b6f6";
 
 /** LocalStack's dependencies as of this day: later releases of cbor2 and pyOpenSSL break it. */
 export const LOCALSTACK_DEPENDENCIES_AS_OF = "2026-02-20";

@@ -43,8 +43,7 @@ describe("what installs an emulator", () => {
 
   test("says what is missing, and how to get it", async () => {
     vi.stubEnv("PATH", cache);
-    await expect(run("mvn", ["-v"], cache)).rejects.toThrow(/mvn cannot be run.*Install Maven 3\.8/s);
-    await expect(run("javac", ["-version"], cache)).rejects.toThrow(/Install a JDK, 17 or later/);
+    await expect(run("java", ["-version"], cache)).rejects.toThrow(/java cannot be run.*Install Java, 17 or later/s);
     await expect(run("python3", ["-V"], cache)).rejects.toThrow(/Install Python 3\.11 with its venv module/);
   });
 
