@@ -13,6 +13,8 @@ import { TaskQueueReference } from "./task-queue-reference.ts";
 export interface ImportOptions {
   /** The key of the queue, if it has one of its own: roles need permissions on it. */
   readonly encryptionKey?: IKey | undefined;
+  /** Which queue is meant, where a cdk outputs file has several. @default the only one */
+  readonly queueName?: string | undefined;
 }
 
 /** A queue that was made elsewhere, known by its topology. */
@@ -64,9 +66,10 @@ export class ImportedTaskQueue extends TaskQueueReference {
  * Reads a topology that must be known before the deploy, since its names become those of permissions.
  *
  * @param source what to call it in an error
- * @throws TasklaneError `TOPOLOGY_INVALID`
+ * @param queueName which one is meant, where there are several
+ * @throws TasklaneError `TOPOLOGY_INVALID`, `TOPOLOGY_MISSING`
  */
-export function readDeployedTopology(topology: Topology | string, source: string): Topology {
+export function readDeployedTopology(topology: Topology | string, source: string, queueName?: string): Topology {
   if (typeof topology === "string" && Token.isUnresolved(topology))
     throw new TasklaneError("TOPOLOGY_INVALID", {
       what: `The topology of ${source} is known to the deploy alone`,
@@ -74,7 +77,7 @@ export function readDeployedTopology(topology: Topology | string, source: string
       expected: "an object, or the text of a cdk outputs file or of the output Topology",
       fix: "use the queue itself if it is of this app: its addProducer and grants reach other stacks; else read its outputs file",
     });
-  const parsed = parseTopology(typeof topology === "string" ? topology : JSON.stringify(topology), source);
+  const parsed = parseTopology(typeof topology === "string" ? topology : JSON.stringify(topology), source, queueName);
   for (const { url, dlq = url } of Object.values(parsed.lanes))
     for (const each of [url, dlq]) readQueueUrl(each, source);
   return parsed;

@@ -50,15 +50,16 @@ function producerTopologyBytes(queue: TaskQueueReference, parts: Topology, lanes
   const stack = Stack.of(queue);
   const region = Token.isUnresolved(stack.region) ? LONGEST_REGION : stack.region;
   const tableName = `${stack.stackName}-${Names.uniqueId(queue)}Ledger`;
+  const producer = forProducers(parts, stack.region);
   const longest: Topology = {
-    ...forProducers(parts),
+    ...producer,
     lanes: Object.fromEntries(
       LANES.flatMap((lane) => {
         const source = lanes.find((each) => each.lane === lane);
         if (source === undefined) return [];
         const name = queueResource(source.queue).queueName ?? "";
         const url = `https://sqs.${region}.${HOST_SUFFIX}/${ANY_ACCOUNT}/${name}`;
-        return [[lane, { ...forProducers(parts).lanes[lane], url }]];
+        return [[lane, { ...producer.lanes[lane], url }]];
       }),
     ),
     table: "t".repeat(Math.min(255, tableName.length + SUFFIX_CHARS)),

@@ -1,4 +1,4 @@
-import { Stack } from "aws-cdk-lib";
+import { Stack, Token } from "aws-cdk-lib";
 import type { IMetric, Metric, MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import { Stats } from "aws-cdk-lib/aws-cloudwatch";
 import type { Grant } from "aws-cdk-lib/aws-iam";
@@ -40,7 +40,8 @@ export abstract class TaskQueueReference extends Construct {
    * A producer that also asks for results needs {@link TaskQueueGrants.read}.
    */
   addProducer(target: ProducerTarget): Grant {
-    setTopologyVariable(target, this.queueName, Stack.of(target).toJsonString(forProducers(this.parts)));
+    const { region } = Stack.of(target);
+    setTopologyVariable(target, this.queueName, Stack.of(target).toJsonString(forProducers(this.parts, region)));
     return this.grants.enqueue("taskDefinition" in target ? target.taskDefinition.taskRole : target);
   }
 
@@ -119,13 +120,25 @@ export abstract class TaskQueueReference extends Construct {
   }
 }
 
-/** What producers get: no dead letter queues, and no limit that is the default, so that it stays within 700 bytes. */
-export function forProducers(topology: Topology): Topology {
+/**
+ * What producers get: no dead letter queues, no limit that is the default, and no region that is their own, so that it stays within 700
+ * bytes.
+ */
+export function forProducers(topology: Topology, producerRegion: string): Topology {
   const lanes: Partial<Record<Lane, LaneTopology>> = {};
   for (const lane of LANES) {
     const { url, maxBacklog } = topology.lanes[lane] ?? {};
     if (url === undefined) continue;
     lanes[lane] = { url, ...(maxBacklog === undefined || maxBacklog === DEFAULT_MAX_BACKLOG ? {} : { maxBacklog }) };
   }
-  return { queue: topology.queue, lanes, table: topology.table, bucket: topology.bucket };
+  const { queue, table, bucket, region, endpoint } = topology;
+  const isElsewhere = region !== undefined && !Token.isUnresolved(region) && region !== producerRegion;
+  return {
+    queue,
+    lanes,
+    table,
+    bucket,
+    ...(isElsewhere ? { region } : {}),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  };
 }

@@ -1,7 +1,6 @@
 import { CfnOutput, Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
 import type { Table } from "aws-cdk-lib/aws-dynamodb";
 import type { IGrantable, IPrincipal } from "aws-cdk-lib/aws-iam";
-import type { IKey } from "aws-cdk-lib/aws-kms";
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { NodejsFunction } from "aws-cdk-lib/aws-lambda-nodejs";
 import { RetentionDays } from "aws-cdk-lib/aws-logs";
@@ -19,6 +18,7 @@ import { readFacts } from "./deployed-facts.ts";
 import { addEventSource, allowRecursion, checkBatches, settleConcurrency } from "./event-sources.ts";
 import type { GrantTargets } from "./grants.ts";
 import { grantSchedule, TaskQueueGrants } from "./grants.ts";
+import type { ImportOptions } from "./imported-task-queue.ts";
 import { ImportedTaskQueue, readDeployedTopology } from "./imported-task-queue.ts";
 import type { LaneQueues } from "./lane-queues.ts";
 import { makeLaneQueues, queueResource } from "./lane-queues.ts";
@@ -52,15 +52,16 @@ export class TaskQueue extends TaskQueueReference implements IGrantable {
    * A queue that was made elsewhere, by its topology: an object, or the text of a cdk outputs file or of the output `Topology`. A queue of
    * the same app needs none of this: its own `addProducer` and `grants` reach other stacks.
    *
-   * @throws TasklaneError `TOPOLOGY_INVALID`
+   * @throws TasklaneError `TOPOLOGY_INVALID`; `TOPOLOGY_MISSING` if it is not that of `queueName`
    */
   static fromTopology(
     scope: Construct,
     id: string,
     topology: Topology | string,
-    options: { readonly encryptionKey?: IKey | undefined } = {},
+    options: ImportOptions = {},
   ): TaskQueueReference {
-    return new ImportedTaskQueue(scope, id, readDeployedTopology(topology, `${scope.node.path}/${id}`), options);
+    const read = readDeployedTopology(topology, `${scope.node.path}/${id}`, options.queueName);
+    return new ImportedTaskQueue(scope, id, read, options);
   }
 
   readonly queueName: string;

@@ -100,33 +100,27 @@ export async function resolveTopology(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Topology> {
   // Types say what it is where they are checked; a cdk outputs file that was read as JSON passes for one.
-  if (given !== undefined) {
-    const topology = parseTopology(JSON.stringify(given) ?? "", "the topology option", queue);
-    if (queue === undefined || topology.queue === queue) return topology;
-    throw new TasklaneError("TOPOLOGY_MISSING", {
-      what: "The topology option names another queue",
-      received: topology.queue,
-      expected: queue,
-      fix: "pass that queue's topology, or leave queue out",
-    });
-  }
+  if (given !== undefined) return parseTopology(textOf(given), "the topology option", queue);
   const names = queue === undefined ? [VARIABLE] : [variableOf(queue), VARIABLE];
   for (const name of names) {
     const value = environment[name]?.trim();
-    if (value === undefined || value === "") continue;
-    const topology = await readTopology(value, name, queue);
-    if (queue === undefined || topology.queue === queue) return topology;
-    throw new TasklaneError("TOPOLOGY_MISSING", {
-      what: `${name} names another queue`,
-      received: topology.queue,
-      expected: queue,
-      fix: `set ${variableOf(queue)}, or pass { topology }`,
-    });
+    if (value !== undefined && value !== "") return readTopology(value, name, queue);
   }
   throw new TasklaneError("TOPOLOGY_MISSING", {
     what: queue === undefined ? "No topology is given" : `No topology is given for queue "${queue}"`,
     expected: `{ topology }, or ${names.join(" or ")} with its JSON or the path of a file that holds it`,
     fix: `pass { topology }, or set ${names[0] ?? VARIABLE} as provision() and startLocal().env give it; on Lambda addWorker and addProducer of the construct set it`,
+  });
+}
+
+/** @throws TasklaneError `TOPOLOGY_INVALID` for the path of a file, which only the variable may be */
+function textOf(given: unknown): string {
+  if (typeof given !== "string") return JSON.stringify(given) ?? "";
+  throw new TasklaneError("TOPOLOGY_INVALID", {
+    what: "The topology option is a text",
+    received: given,
+    expected: "the topology itself",
+    fix: `pass JSON.parse(…) of its JSON, or set ${VARIABLE}, which may also be the path of its file`,
   });
 }
 

@@ -1,6 +1,8 @@
 import { importAws } from "./connect.ts";
 import { systemClock } from "./system.ts";
 import { checkOptions } from "./task/known-options.ts";
+import { TasklaneError } from "./task/errors.ts";
+import { isEndpoint } from "./task/topology.ts";
 import type { Endpoints, Topology, TopologySpec } from "./task/topology.ts";
 import type { SdkClients } from "./connect.ts";
 
@@ -26,6 +28,13 @@ export interface ProvisionOptions {
  */
 export async function provision(spec: TopologySpec = {}, options: ProvisionOptions = {}): Promise<Topology> {
   checkOptions(options, ["endpoint", "region", "sdk", "bucketSuffix"], "OPTION_INVALID", "provision");
+  if (options.endpoint !== undefined && !isEndpoint(options.endpoint))
+    throw new TasklaneError("OPTION_INVALID", {
+      what: "The endpoint of provision is no address",
+      received: options.endpoint,
+      expected: "a URL that begins with http:// or https://, or { sqs, dynamodb, s3 } of such",
+      fix: 'for example { endpoint: "http://127.0.0.1:4566" }; leave it out for AWS',
+    });
   const aws = await importAws(() => import("./aws/provision.ts"));
   return aws.provisionTopology(spec, options, systemClock);
 }

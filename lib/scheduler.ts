@@ -6,6 +6,7 @@ import { recover } from "./flow/recover.ts";
 import { waitAtMost } from "./ports/clock.ts";
 import { makeServices } from "./flow/services.ts";
 import type { EventListener } from "./task/events.ts";
+import { checkOptions } from "./task/known-options.ts";
 import type { Topology } from "./task/topology.ts";
 
 /** No count is worth more of a run's end. */
@@ -34,8 +35,14 @@ export interface Scheduler {
   close(): Promise<void>;
 }
 
-/** Makes a scheduler. It connects at its first run. */
+const OPTIONS: readonly (keyof SchedulerOptions)[] = [
+  ...(["topology", "queue", "onEvent", "maxResends"] as const),
+  ...(["sdk", "clock", "random", "backend"] as const),
+];
+
+/** Makes a scheduler. It connects at its first run. @throws TasklaneError `OPTION_INVALID` */
 export function createScheduler(options: SchedulerOptions = {}): Scheduler {
+  checkOptions(options, OPTIONS, "OPTION_INVALID", "createScheduler");
   let connecting: Promise<Connection> | undefined;
   let counters: Counters | undefined;
   return {

@@ -90,6 +90,7 @@ function judge(record: TaskRecord, outcome: RecordOutcome): EnqueueOutcome {
       error: new EnqueueUnknownError(
         {
           what: `The ledger did not answer: task "${record.task}" may or may not have been accepted`,
+          received: outcome.error.message,
           fix: `call again with the same input and { id: "${record.id}" }, or with the same idempotency key`,
           cause: outcome.error,
         },

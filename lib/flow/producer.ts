@@ -121,6 +121,7 @@ export class Producer {
   /** One entry that is no entry, or whose own code throws, is refused alone: what the others came to must not be lost. */
   async #prepareEntry<T extends AnyTask>(task: T, entry: EnqueueEntry<T>): Promise<PreparedTask | TasklaneError> {
     try {
+      if (!("input" in entry)) return withoutInput(entry);
       return await this.#prepare(task, entry.input, entry.options ?? {});
     } catch (error) {
       if (TasklaneError.is(error)) return error;
@@ -169,6 +170,16 @@ export class Producer {
     const { record, duplicate } = outcome;
     return Object.assign(taskRef(this.#services, task, record.id), { duplicate, state: record.state });
   }
+}
+
+/** Bare inputs in place of entries: their schema would complain of an input that nobody gave. */
+function withoutInput(entry: object): TasklaneError {
+  return new TasklaneError("OPTION_INVALID", {
+    what: "An entry of enqueueMany has no input",
+    received: Object.keys(entry),
+    expected: "{ input, options? }",
+    fix: "for plain inputs: inputs.map((input) => ({ input }))",
+  });
 }
 
 function unanswered(): TasklaneError {

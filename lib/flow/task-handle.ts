@@ -4,6 +4,7 @@ import { formatDuration, parseDuration } from "../task/duration.ts";
 import { TasklaneError } from "../task/errors.ts";
 import { itemBytes } from "../task/item-size.ts";
 import { canonicalJson, parseUntrustedJson, utf8Bytes } from "../task/json.ts";
+import { checkOptions } from "../task/known-options.ts";
 import { PAYLOAD_MAX_BYTES, RECORD_MAX_BYTES } from "../task/limits.ts";
 import { encodeRecord } from "../task/record-codec.ts";
 import { parseJson } from "../task/parse-json.ts";
@@ -85,6 +86,7 @@ async function awaitResult<T extends AnyTask>(
   options: ResultOptions,
 ): Promise<TaskOutput<T>> {
   const { clock, random } = services;
+  checkOptions(options, ["timeout", "signal"], "OPTION_INVALID", "result()");
   const timeoutMs = parseDuration(options.timeout ?? "60s", "timeout of result()");
   const deadline = clock.monotonic() + timeoutMs;
   for (let waitMs = POLL_FIRST_MS; ; waitMs = Math.min(POLL_MAX_MS, waitMs * POLL_FACTOR)) {

@@ -133,7 +133,7 @@ const TASK_OPTIONS: readonly (keyof TaskOptions<AnySchema>)[] = [
 export function defineTask<I extends AnySchema, O extends AnySchema | undefined = undefined>(
   options: TaskOptions<I, O>,
 ): TaskDefinition<I, O> {
-  const what = checkName(options.name, "task");
+  const what = checkName(options?.name, "task");
   checkOptions(options, TASK_OPTIONS, "DEFINITION_INVALID", what);
   checkSchema(options.input, `input of ${what}`);
   if (options.output !== undefined) checkSchema(options.output, `output of ${what}`);

@@ -105,7 +105,7 @@ export interface TaskRef<T extends AnyTask = AnyTask> {
   readonly id: string;
   /** @throws TasklaneError `TASK_NOT_FOUND` */
   get(): Promise<TaskDetails>;
-  /** Waits for the final state. @throws TasklaneError `TASK_DEAD`, `TASK_CANCELLED`, `TASK_EXPIRED`, `RESULT_TIMEOUT`, `TASK_NOT_FOUND` */
+  /** Waits for the final state. @throws TasklaneError `TASK_DEAD`, `TASK_CANCELLED`, `TASK_EXPIRED`, `RESULT_TIMEOUT`, `TASK_NOT_FOUND`, `OPTION_INVALID` */
   result(options?: ResultOptions): Promise<TaskOutput<T>>;
   /** Ends a queued task at once; asks a running one to stop, which it sees when its lease is next renewed. @throws TasklaneError `CANCEL_REFUSED` */
   cancel(reason?: string): Promise<TaskState>;

@@ -36,7 +36,7 @@ export interface LaneTopology {
 export interface Topology {
   readonly queue: string;
   readonly region?: string | undefined;
-  /** One URL for all three services, or one each. Default: AWS. */
+  /** One URL for all three services, or one each, with `http://` or `https://`. Default: AWS. */
   readonly endpoint?: string | Endpoints | undefined;
   readonly lanes: Partial<Readonly<Record<Lane, LaneTopology>>>;
   readonly table: string;
@@ -119,18 +119,25 @@ export function deployedLanes(topology: Topology): readonly Lane[] {
 /**
  * Reads a topology from JSON: its own form, or a cdk outputs file, in which the values of some outputs are that form.
  *
- * @param queue which one is meant, where there are several. Default: the first
- * @throws TasklaneError `TOPOLOGY_INVALID`
+ * @param queue which one is meant. Default: the only one
+ * @throws TasklaneError `TOPOLOGY_INVALID`; `TOPOLOGY_MISSING` if it holds others than the one that is meant
  */
 export function parseTopology(json: string, source: string, queue?: string): Topology {
   const parsed = parseUntrustedJson(json, 1_000_000);
   if (!parsed.ok) return refuse(source, parsed.reason);
-  const found = findTopologies(parsed.value, 0);
-  return (
-    found.find((topology) => topology.queue === queue) ??
-    found[0] ??
-    refuse(source, "it holds no queue, lanes, table and bucket, or only a part of an endpoint")
-  );
+  // An outputs file may hold the same one twice.
+  const found = new Map(findTopologies(parsed.value, 0).map((topology) => [topology.queue, topology]));
+  const [only, another] = found.values();
+  if (only === undefined)
+    return refuse(source, "it holds no queue, lanes, table and bucket, or an endpoint that is no URL for all services");
+  if (queue !== undefined) return found.get(queue) ?? refuseOthers(source, queue, [...found.keys()]);
+  if (another === undefined) return only;
+  throw new TasklaneError("TOPOLOGY_INVALID", {
+    what: `The topology in ${source} is that of more than one queue`,
+    received: [...found.keys()],
+    expected: "one, or the name of the one that is meant",
+    fix: "name it by the option queue, or by queueName for TaskQueue.fromTopology",
+  });
 }
 
 function findTopologies(value: Json, depth: number): Topology[] {
@@ -175,11 +182,30 @@ function readTopology(value: { [key: string]: Json }): Topology | undefined {
 /** Half an endpoint is refused: the services that it leaves out would be AWS's. */
 function readEndpoint(value: Json | undefined): { endpoint?: string | Endpoints } | undefined {
   if (value === undefined || value === null) return {};
+  if (!isEndpoint(value)) return undefined;
   if (typeof value === "string") return { endpoint: value };
-  if (typeof value !== "object" || Array.isArray(value)) return undefined;
   const { sqs, dynamodb, s3 } = value;
-  if (typeof sqs !== "string" || typeof dynamodb !== "string" || typeof s3 !== "string") return undefined;
   return { endpoint: { sqs, dynamodb, s3 } };
+}
+
+/** Tells whether all three services are found by it. */
+export function isEndpoint(value: unknown): value is string | Endpoints {
+  if (typeof value !== "object" || value === null) return isUrl(value);
+  return ["sqs", "dynamodb", "s3"].every((service) => isUrl(Reflect.get(value, service)));
+}
+
+/** Without its `http://` an address has no host that the SDK could find. */
+function isUrl(value: unknown): boolean {
+  return typeof value === "string" && /^https?:\/\//i.test(value) && URL.canParse(value);
+}
+
+function refuseOthers(source: string, queue: string, found: readonly string[]): never {
+  throw new TasklaneError("TOPOLOGY_MISSING", {
+    what: `The topology in ${source} is that of another queue`,
+    received: found.length === 1 ? found[0] : found,
+    expected: queue,
+    fix: "give that queue's, as { topology } or in TASKLANE_TOPOLOGY_<QUEUE>, or leave queue out",
+  });
 }
 
 function refuse(source: string, why: string): never {

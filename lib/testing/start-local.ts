@@ -3,6 +3,7 @@ import type { TasklaneClient } from "../client.ts";
 import { startEmbeddedStack } from "../local/embedded-stack.ts";
 import { provision } from "../provision.ts";
 import type { TaskHandler } from "../task/define-task.ts";
+import { checkOptions } from "../task/known-options.ts";
 import type { Topology, TopologySpec } from "../task/topology.ts";
 import type { WorkerOptions } from "../worker.ts";
 import { createWorker } from "../worker.ts";
@@ -30,9 +31,10 @@ export interface LocalQueue {
 /**
  * Starts a queue on the embedded stack, without Docker and without an account.
  *
- * @throws TasklaneError `LOCAL_STACK_MISSING` if fauxqs or dynalite is not installed
+ * @throws TasklaneError `LOCAL_STACK_MISSING` if fauxqs or dynalite is not installed, `OPTION_INVALID`, `DEFINITION_INVALID`
  */
 export async function startLocal(options: LocalOptions = {}): Promise<LocalQueue> {
+  checkOptions(options, ["handlers", "spec", "worker"], "OPTION_INVALID", "startLocal");
   const stack = await startEmbeddedStack();
   const topology = await provision(options.spec ?? {}, { endpoint: stack.endpoints, region: "us-east-1" });
   const client = createClient({ topology });

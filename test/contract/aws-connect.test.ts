@@ -71,13 +71,21 @@ describe("the topology is found", () => {
     });
   });
 
+  test("and not as the path of a file, which only the variable takes", async () => {
+    await expect(resolveTopology(JSON.parse('"outputs.json"'))).rejects.toThrow(
+      /set TASKLANE_TOPOLOGY.*path of its file/,
+    );
+  });
+
   test("or missed with both ways to give it", async () => {
     await expect(resolveTopology(undefined, undefined, { TASKLANE_TOPOLOGY: " " })).rejects.toMatchObject({
       code: "TOPOLOGY_MISSING",
       fix: expect.stringMatching(/\{ topology \}.*TASKLANE_TOPOLOGY/s),
     });
     await expect(resolveTopology(undefined, "a.b", {})).rejects.toThrow("TASKLANE_TOPOLOGY_A_B or TASKLANE_TOPOLOGY");
-    await expect(resolveTopology(undefined, "a.b", { TASKLANE_TOPOLOGY: json })).rejects.toThrow("names another queue");
+    await expect(resolveTopology(undefined, "a.b", { TASKLANE_TOPOLOGY: json })).rejects.toThrow(
+      "is that of another queue",
+    );
   });
 
   test("or refused with where it came from", async () => {

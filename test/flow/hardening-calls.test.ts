@@ -3,7 +3,8 @@ import { z } from "zod";
 import { createClient } from "../../lib/client.ts";
 import { createLambdaWorker } from "../../lib/lambda/index.ts";
 import { provision } from "../../lib/provision.ts";
-import { createMemoryQueue } from "../../lib/testing/index.ts";
+import { createScheduler } from "../../lib/scheduler.ts";
+import { createMemoryQueue, startLocal } from "../../lib/testing/index.ts";
 import { defineTask } from "../../lib/task/define-task.ts";
 import { EnqueueManyError } from "../../lib/task/errors.ts";
 import type { EnqueueEntry } from "../../lib/task/task-ref.ts";
@@ -84,6 +85,7 @@ describe("a mistake that types find where they are checked", () => {
     ["a worker without options", () => createWorker(loose(undefined))],
     ["a worker without handlers", () => createWorker({ handlers: [] })],
     ["a function without options", () => createLambdaWorker(loose(undefined))],
+    ["a scheduler's misspelt option", () => createScheduler(loose({ maxResend: 1 }))],
     ["a memory queue's misspelt option", () => createMemoryQueue(loose({ handler: [] }))],
   ])("is refused at once: %s", (_what, call) => {
     expect(call).toThrow(expect.objectContaining({ code: "OPTION_INVALID" }));
@@ -97,10 +99,38 @@ describe("a mistake that types find where they are checked", () => {
     await world.close();
   });
 
+  test("is refused by enqueueMany for each entry that has no input", async () => {
+    const world = await flowWorld();
+    const error: unknown = await world.client
+      .enqueueMany(errand, [{ input: { n: 1 } }, loose({ n: 2 }), loose(3)])
+      .catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      accepted: [{ index: 0 }],
+      failed: [
+        {
+          index: 1,
+          error: { code: "OPTION_INVALID", message: expect.stringMatching(/no input.*\["n"\].*\{ input \}/s) },
+        },
+        { index: 2, error: { code: "OPTION_INVALID" } },
+      ],
+    });
+    await world.close();
+  });
+
+  test("is refused by result(), and by startLocal() before anything starts", async () => {
+    const world = await flowWorld();
+    const task = await world.client.enqueue(errand, { n: 1 });
+    await expect(task.result(loose({ timeuot: "1s" }))).rejects.toMatchObject({ code: "OPTION_INVALID" });
+    await expect(startLocal(loose({ handler: [] }))).rejects.toMatchObject({ code: "OPTION_INVALID" });
+    await world.close();
+  });
+
   test("is refused by provision() before anything is created", async () => {
     await expect(provision(loose({ queueName: "mail" }))).rejects.toMatchObject({ code: "DEFINITION_INVALID" });
     await expect(provision({}, loose({ endpiont: "http://127.0.0.1" }))).rejects.toMatchObject({
       code: "OPTION_INVALID",
     });
+    for (const endpoint of ["localhost:4566", "", loose<string>({ sqs: "http://127.0.0.1:1", dynamodb: "x" })])
+      await expect(provision({}, { endpoint })).rejects.toThrow(/OPTION_INVALID.*endpoint.*http:\/\//);
   });
 });

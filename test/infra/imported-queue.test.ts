@@ -44,6 +44,23 @@ describe("a queue that was made elsewhere", () => {
     expect(parseTopology(variablesOf(stack, "Api")["TASKLANE_TOPOLOGY"] ?? "", "the test").queue).toBe("orders");
   });
 
+  test("tells producers of another region where it is, and those of its own no more than they need", () => {
+    const regionFor = (region: string | undefined, given: Topology): unknown => {
+      const stack = new Stack(new App(), "Shop", region === undefined ? {} : { env: { region } });
+      TaskQueue.fromTopology(stack, "Orders", given).addProducer(makeFunction(stack, "Api"));
+      const { region: told, endpoint } = parseTopology(
+        variablesOf(stack, "Api")["TASKLANE_TOPOLOGY"] ?? "",
+        "the test",
+      );
+      return told ?? endpoint;
+    };
+    expect(regionFor("us-east-1", topology)).toBe("eu-central-1");
+    expect(regionFor(undefined, topology)).toBe("eu-central-1");
+    expect(regionFor("eu-central-1", topology)).toBeUndefined();
+    const endpoint = "http://127.0.0.1:4566";
+    expect(regionFor("eu-central-1", { ...topology, endpoint })).toBe(endpoint);
+  });
+
   test("is read from JSON, and makes nothing", () => {
     const stack = makeStack();
     const queue = TaskQueue.fromTopology(stack, "Orders", JSON.stringify(topology));
@@ -67,6 +84,18 @@ describe("a queue that was made elsewhere", () => {
   test("may be an object that a cdk outputs file holds", () => {
     const outputs = JSON.stringify({ Shop: { TasksTopology1: JSON.stringify(topology) } });
     expect(TaskQueue.fromTopology(makeStack(), "Orders", outputs).queueName).toBe("orders");
+  });
+
+  test("is the one that is named, where a cdk outputs file has several", () => {
+    const text = JSON.stringify({ Shop: { A: JSON.stringify(topology), B: { ...topology, queue: "mail" } } });
+    const read = (queueName?: string): string =>
+      TaskQueue.fromTopology(makeStack(), "Orders", text, { queueName }).queueName;
+    expect(read("mail")).toBe("mail");
+    expect(refusalOf(() => read())).toMatchObject({
+      code: "TOPOLOGY_INVALID",
+      message: expect.stringMatching(/more than one queue.*"orders","mail".*queueName/s),
+    });
+    expect(refusalOf(() => read("mails")).code).toBe("TOPOLOGY_MISSING");
   });
 
   test("is no token: the queue of the same app is used itself", () => {

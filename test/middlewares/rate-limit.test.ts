@@ -7,6 +7,7 @@ import type { RateLimitMiddlewareOptions } from "../../lib/lambda/rate-limit.ts"
 import { rateLimit } from "../../lib/lambda/rate-limit.ts";
 import type { RateLimit } from "../../lib/task/define-rate-limit.ts";
 import { defineRateLimit } from "../../lib/task/define-rate-limit.ts";
+import { systemClock } from "../../lib/system.ts";
 import { worstBreach } from "../support/rate-property.ts";
 import type { PlainFunction, PlainHost } from "./plain-host.ts";
 import { invoke, recordWith, startPlainHost } from "./plain-host.ts";
@@ -254,10 +255,12 @@ describe("rateLimit", () => {
   test("lets nothing start whose slot was over before the middlewares further in were done", async () => {
     const limit = defineRateLimit({ name, limit: 100, per: "1s", burst: 5 });
     const starts: string[] = [];
-    const dawdling = { before: () => new Promise<void>((resolve) => setTimeout(resolve, 500)) };
+    let dawdledMs = 0;
+    const clock = { ...systemClock, now: () => systemClock.now() + dawdledMs };
+    const dawdling = { before: () => void (dawdledMs = 500) };
     const onFailure = (record: { messageId: string }): void => void told.push([record.messageId, "late"]);
     const handler = middy(async (event: SQSEvent) => void starts.push(...event.Records.map(({ body }) => body)))
-      .use(rateLimit({ limit, table: TABLE, queueUrl, sdk: host.sdk, onFailure }))
+      .use(rateLimit({ limit, table: TABLE, queueUrl, sdk: host.sdk, onFailure, clock }))
       .use(dawdling)
       .use(partialBatchResponse());
     await host.send(queueUrl, ["a"]);

@@ -55,8 +55,17 @@ describe("a topology", () => {
       Shop: { TasksTopology: JSON.stringify(full), MailTopology: JSON.stringify(mail) },
     });
     expect(parseTopology(outputs, "outputs.json", "mail")).toEqual(mail);
+    const unnamed = refusalOf(() => parseTopology(outputs, "outputs.json"));
+    expect(unnamed.code).toBe("TOPOLOGY_INVALID");
+    expect(unnamed.message).toMatch(/more than one queue\..*"mail".*Fix: name it by the option queue/s);
+    const wrong = refusalOf(() => parseTopology(outputs, "outputs.json", "nobody's"));
+    expect(wrong.code).toBe("TOPOLOGY_MISSING");
+    expect(wrong.message).toMatch(/another queue.*"mail".*Expected: nobody's/s);
+  });
+
+  test("is one, although a cdk outputs file has it twice", () => {
+    const outputs = JSON.stringify({ Shop: { A: JSON.stringify(full), B: full } });
     expect(parseTopology(outputs, "outputs.json")).toEqual(full);
-    expect(parseTopology(outputs, "outputs.json", "nobody's")).toEqual(full);
   });
 
   test("of a producer is at most 700 bytes with real URLs and four lanes", () => {
@@ -89,6 +98,11 @@ describe("a topology", () => {
     [
       "an endpoint for a part of the services: the others would be AWS's",
       JSON.stringify({ ...full, endpoint: { sqs: "http://a" } }),
+    ],
+    ["an address without http://", JSON.stringify({ ...full, endpoint: "localhost:4566" })],
+    [
+      "one address without http://",
+      JSON.stringify({ ...full, endpoint: { sqs: "http://a", dynamodb: "http://a", s3: "127.0.0.1:4566" } }),
     ],
     ["no queue", JSON.stringify({ ...full, queue: undefined })],
     ["a queue that is no name", JSON.stringify({ ...full, queue: "My Queue" })],
