@@ -95,10 +95,10 @@ function checkHandler(scope: Construct, entry: string, load: NodeJS.Require, bun
 function exportsOf(
   { buildSync }: typeof Esbuild,
   entry: string,
-  { format, tsconfig, footer, banner, inject, esbuildArgs }: BundlingOptions,
+  { format, tsconfig, footer, banner, esbuildArgs }: BundlingOptions,
 ): readonly string[] | undefined {
   // What these add is not seen here.
-  if ([footer, banner, inject, esbuildArgs].some((extra) => extra !== undefined)) return undefined;
+  if (/export|format/.test(JSON.stringify([footer, banner, esbuildArgs]))) return undefined;
   try {
     const { metafile, outputFiles } = buildSync({
       entryPoints: [entry],
@@ -111,12 +111,13 @@ function exportsOf(
       logLevel: "silent",
       ...(tsconfig === undefined ? {} : { tsconfig }),
     });
-    const { exports } = Object.values(metafile.outputs).find((output) => output.entryPoint) ?? {};
+    const { exports, entryPoint = "" } = Object.values(metafile.outputs).find((output) => output.entryPoint) ?? {};
+    const holds = (shape: RegExp): boolean => outputFiles.some(({ text }) => shape.test(text));
     // What CommonJS exports shows when it runs.
-    const isCommonJs = Object.values(metafile.inputs).some((input) => input.format === "cjs");
+    const isCommonJs = metafile.inputs[entryPoint]?.format === "cjs" || holds(/\b__reExport\(/);
     if (format === OutputFormat.CJS && isCommonJs) return undefined;
     // What a package exports is not seen here.
-    return outputFiles.some(({ text }) => /^export \* from /m.test(text)) ? undefined : exports;
+    return holds(/^export \* from /m) ? undefined : exports;
   } catch {
     return undefined;
   }

@@ -17,7 +17,7 @@ import type { Topology } from "./task/topology.ts";
 export interface ClientOptions extends ConnectOptions {
   /** Default: the environment variable `TASKLANE_TOPOLOGY`, or `TASKLANE_TOPOLOGY_<QUEUE>` if `queue` is given. */
   topology?: Topology | undefined;
-  /** Which queue's topology to look up in the environment. */
+  /** Which queue is meant: named, another's topology is refused. Default: the one whose topology there is. */
   queue?: string | undefined;
   /** Named in every task's meta. */
   submitter?: Submitter | undefined;

@@ -6,6 +6,7 @@ import type { Backend } from "./ports/backend.ts";
 import type { Clock, Random } from "./ports/clock.ts";
 import { systemClock, systemRandom } from "./system.ts";
 import { TasklaneError } from "./task/errors.ts";
+import { runtimeTooOld } from "./task/runtime.ts";
 import type { Topology } from "./task/topology.ts";
 import { parseTopology } from "./task/topology.ts";
 
@@ -58,12 +59,7 @@ export async function connect(
 /** @throws TasklaneError `RUNTIME_TOO_OLD` */
 function checkRuntime(): void {
   if (typeof zlib.zstdCompressSync === "function") return;
-  throw new TasklaneError("RUNTIME_TOO_OLD", {
-    what: "This version of Node lacks what Tasklane needs",
-    received: process.version,
-    expected: "Node 22.15 or later",
-    fix: "install Node 24, for this project alone by npm install --save-dev node@24",
-  });
+  throw runtimeTooOld("Tasklane");
 }
 
 /**

@@ -2,7 +2,7 @@ import { importAws } from "./connect.ts";
 import { systemClock } from "./system.ts";
 import { checkOptions } from "./task/known-options.ts";
 import { TasklaneError } from "./task/errors.ts";
-import { isEndpoint } from "./task/topology.ts";
+import { ENDPOINT, isEndpoint } from "./task/topology.ts";
 import type { Endpoints, Topology, TopologySpec } from "./task/topology.ts";
 import type { SdkClients } from "./connect.ts";
 
@@ -32,8 +32,7 @@ export async function provision(spec: TopologySpec = {}, options: ProvisionOptio
     throw new TasklaneError("OPTION_INVALID", {
       what: "The endpoint of provision is no address",
       received: options.endpoint,
-      expected: "a URL that begins with http:// or https://, or { sqs, dynamodb, s3 } of such",
-      fix: 'for example { endpoint: "http://127.0.0.1:4566" }; leave it out for AWS',
+      ...ENDPOINT,
     });
   const aws = await importAws(() => import("./aws/provision.ts"));
   return aws.provisionTopology(spec, options, systemClock);

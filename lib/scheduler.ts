@@ -16,7 +16,7 @@ const COUNTERS_MAX_MS = 1_000;
 export interface SchedulerOptions extends ConnectOptions, Pick<RecoverOptions, "maxResends"> {
   /** Default: the environment variable `TASKLANE_TOPOLOGY`, or `TASKLANE_TOPOLOGY_<QUEUE>` if `queue` is given. */
   topology?: Topology | undefined;
-  /** Which queue's topology to look up in the environment. */
+  /** Which queue is meant: named, another's topology is refused. Default: the one whose topology there is. */
   queue?: string | undefined;
   onEvent?: EventListener | undefined;
 }

@@ -33,7 +33,7 @@ export interface WorkerOptions extends ConnectOptions {
   handlers: readonly TaskHandler[];
   /** Default: the environment variable `TASKLANE_TOPOLOGY`, or `TASKLANE_TOPOLOGY_<QUEUE>` if `queue` is given. */
   topology?: Topology | undefined;
-  /** Which queue's topology to look up in the environment. */
+  /** Which queue is meant: named, another's topology is refused. Default: the one whose topology there is. */
   queue?: string | undefined;
   /** Default: all that are deployed. */
   lanes?: readonly Lane[] | undefined;

@@ -46,7 +46,7 @@ export class Counters {
   readonly listener: EventListener;
   readonly #parts: CountersParts;
   readonly #next: EventListener | undefined;
-  /** What is not written yet, the oldest first. */
+  /** What is not written yet, what was counted first before the rest. */
   #batches: Batch[] = [];
   #flushedAt = Number.NEGATIVE_INFINITY;
   #timed = false;

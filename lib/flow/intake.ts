@@ -3,6 +3,7 @@ import type { Decoded, Envelope } from "../task/envelope.ts";
 import { decodeBody, markUnknownSince } from "../task/envelope.ts";
 import { SQS_DELAY_MAX_MS, UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
 import { isGone } from "../task/record.ts";
+import { isFinal } from "../task/states.ts";
 import type { Delivery } from "./claim.ts";
 import { buryMessage, buryQueued, sendDeadLetter } from "./dead-letter.ts";
 import { redriveTask } from "./redrive.ts";
@@ -18,8 +19,6 @@ export type Disposal =
 
 const ACKNOWLEDGE: Disposal = { kind: "acknowledge" };
 const UNKNOWN_DELAY_MS = 45_000;
-/** A task that runs elsewhere, or crashed there, needs its message still, if seldom. */
-const RUNNING_DELAY_MS = SQS_DELAY_MAX_MS;
 
 /** A message sorted by what it holds. */
 export type Sorted =
@@ -75,7 +74,7 @@ function disposeBuried(buried: "buried" | "moved-on" | "failed"): Disposal {
 
 /**
  * A task of our own that this worker does not know, or that could never end here, waits for one that can take it: a deploy may be
- * rolling. After a day it dies.
+ * rolling. After a day in which nobody who knows it had it, it dies.
  */
 async function deferUnknown(
   services: Services,
@@ -84,17 +83,19 @@ async function deferUnknown(
 ): Promise<Disposal> {
   const now = services.clock.now();
   const { id, task } = decoded;
-  const since = decoded.unknownSince ?? now;
+  let since = decoded.unknownSince ?? now;
   if (now - since >= UNKNOWN_TASK_MAX_MS) {
     const message =
       decoded.kind === "newer"
         ? "no worker has known the version of its message for a day"
         : `no worker could take task "${task}" for a day: none that saw it has a handler, or its timeout is above their function's`;
-    const disposal = await buryUnknown(services, id, message);
-    if (disposal !== "runs") return disposal;
+    const judged = await buryUnknown(services, id, message);
+    if (typeof judged === "object") return judged;
+    since = judged;
   }
-  const isLate = now - since >= UNKNOWN_TASK_MAX_MS;
-  const delayMs = Math.round((isLate ? RUNNING_DELAY_MS : UNKNOWN_DELAY_MS) * (0.5 + services.random.next() / 2));
+  // What runs elsewhere, or may not run yet, needs no look before that is over.
+  const waitMs = Math.min(SQS_DELAY_MAX_MS, Math.max(UNKNOWN_DELAY_MS, since - now));
+  const delayMs = Math.round(waitMs * (0.5 + services.random.next() / 2));
   const body = markUnknownSince(delivery.message.body, since);
   const [sent] = await services.backend.queue.send({ lane: delivery.lane }, [{ body, delayMs }]);
   if (sent?.ok !== true) return { kind: "release", visibilityMs: delayMs };
@@ -103,15 +104,22 @@ async function deferUnknown(
   return ACKNOWLEDGE;
 }
 
-/** Answers `runs` for what somebody who knows it has claimed: whether that attempt is alive, only its end tells. */
-async function buryUnknown(services: Services, id: string, message: string): Promise<Disposal | "runs"> {
+/**
+ * Ends a task that nobody has taken for a day. Where somebody who knows it ran it meanwhile, or where it may not run yet, the day begins
+ * anew: then answers when, in milliseconds since 1970, which may be still to come.
+ */
+async function buryUnknown(services: Services, id: string, message: string): Promise<Disposal | number> {
   try {
+    const now = services.clock.now();
     const [record] = await services.backend.ledger.readMany([id]);
-    if (record === undefined || isGone(record, services.clock.now())) return ACKNOWLEDGE;
+    if (record === undefined || isGone(record, now)) return ACKNOWLEDGE;
     if (record.state === "dead") return disposeBuried((await sendDeadLetter(services, record)) ? "buried" : "failed");
-    if (record.state === "running") return "runs";
-    // Somebody who knows it has run it meanwhile, or it was cancelled.
-    if (record.state !== "queued") return ACKNOWLEDGE;
+    // Somebody who knows it has ended it meanwhile, or it was cancelled.
+    if (isFinal(record.state)) return ACKNOWLEDGE;
+    // A lease that is over is a crash: whoever would take it over has to know it too.
+    const leaseUntil = record.state === "running" ? (record.leaseUntil ?? 0) : 0;
+    const takenAt = Math.max(record.notBefore, record.startedAt ?? 0, leaseUntil);
+    if (now - takenAt < UNKNOWN_TASK_MAX_MS) return takenAt;
     return disposeBuried(await buryQueued(services, record, "UNKNOWN_TASK", message));
   } catch {
     // The ledger did not answer: the message stays, and comes again.

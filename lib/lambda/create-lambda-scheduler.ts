@@ -33,13 +33,20 @@ export interface LambdaSchedulerOptions extends SchedulerOptions {
  * and one log line.
  *
  * The construct of `tasklane/cdk` deploys it by itself. It rejects where a run fails, so that Lambda counts an error.
+ *
+ * @throws TasklaneError `OPTION_INVALID`
  */
 export function createLambdaScheduler(
   options: LambdaSchedulerOptions = {},
 ): (event: unknown, context?: LambdaContext) => Promise<void> {
-  const { writeMetrics = (line): void => void process.stdout.write(`${line}\n`), onEvent, ...rest } = options;
   const clock = clockOf(options);
-  const log = safeLogger(options.log ?? jsonLogger(clock));
+  const {
+    log: given = jsonLogger(clock),
+    writeMetrics = (line): void => void process.stdout.write(`${line}\n`),
+    onEvent,
+    ...rest
+  } = options;
+  const log = safeLogger(given);
   const tell = logEvents(log, new Map(), onEvent);
   let metrics: TaskMetrics | undefined;
   let queue: string | undefined;

@@ -9,7 +9,7 @@ import type { Submitter } from "../flow/submitter.ts";
 import type { TaskHandler } from "../task/define-task.ts";
 import { TasklaneError } from "../task/errors.ts";
 import type { EventListener } from "../task/events.ts";
-import { checkOptions } from "../task/known-options.ts";
+import { checkFunction, checkOptions } from "../task/known-options.ts";
 import type { Topology } from "../task/topology.ts";
 import { jsonLogger, logEvents, safeLogger } from "../worker-log.ts";
 import type { HostTimes } from "../worker-options.ts";
@@ -25,11 +25,11 @@ import { idsOf, reportOf } from "./lambda-event.ts";
 
 /** How a worker function behaves. */
 export interface LambdaWorkerOptions extends ConnectOptions, HostTimes {
-  /** What it can run, one handler a task. */
+  /** What it can run, one handler a task. With `decode` it may be empty: then the function only makes tasks for others. */
   handlers: readonly TaskHandler[];
   /** Default: the environment variable `TASKLANE_TOPOLOGY`, or `TASKLANE_TOPOLOGY_<QUEUE>` if `queue` is given. */
   topology?: Topology | undefined;
-  /** Which queue's topology to look up in the environment. */
+  /** Which queue is meant: named, another's topology is refused. Default: the one whose topology there is. */
   queue?: string | undefined;
   /** Handlers at once in one invocation. Default 20, which is above the ten messages that an event has by default. */
   concurrency?: number | undefined;
@@ -82,6 +82,8 @@ const OPTIONS: readonly (keyof LambdaWorkerOptions)[] = [
  */
 export function createLambdaWorker(options: LambdaWorkerOptions): LambdaWorker {
   checkOptions(options, OPTIONS, "OPTION_INVALID", "createLambdaWorker");
+  if (options.decode !== undefined)
+    checkFunction(options.decode, "OPTION_INVALID", "decode of createLambdaWorker", "({ body }) => ({ task, input })");
   // What only turns foreign messages into tasks for others needs none.
   const handlers = indexHandlers(options.handlers, options.decode !== undefined);
   const settled = { handlers, times: settleTimes(options), concurrency: settleConcurrency(options.concurrency) };

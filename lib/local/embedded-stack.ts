@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import type * as Fauxqs from "fauxqs";
 import { TasklaneError } from "../task/errors.ts";
+import { runtimeTooOld } from "../task/runtime.ts";
 import type { Endpoints } from "../task/topology.ts";
 
 /** How to start the embedded stack. */
@@ -83,13 +84,7 @@ async function loadFauxqs(): Promise<typeof Fauxqs> {
 function missing(name: string, cause: unknown): TasklaneError {
   // It is there, and wants more of Node than this one has.
   if (cause instanceof Error && "code" in cause && cause.code === "ERR_UNKNOWN_BUILTIN_MODULE")
-    return new TasklaneError("RUNTIME_TOO_OLD", {
-      what: `This version of Node lacks what ${name} needs`,
-      received: process.version,
-      expected: "Node 22.15 or later",
-      fix: "install Node 24, for this project alone by npm install --save-dev node@24",
-      cause,
-    });
+    return runtimeTooOld(name, cause);
   return new TasklaneError("LOCAL_STACK_MISSING", {
     what: `The embedded stack needs ${name}, which cannot be loaded`,
     fix: INSTALL,

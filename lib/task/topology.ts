@@ -126,10 +126,9 @@ export function parseTopology(json: string, source: string, queue?: string): Top
   const parsed = parseUntrustedJson(json, 1_000_000);
   if (!parsed.ok) return refuse(source, parsed.reason);
   // An outputs file may hold the same one twice.
-  const found = new Map(findTopologies(parsed.value, 0).map((topology) => [topology.queue, topology]));
+  const found = new Map(findTopologies(parsed.value, source, 0).map((topology) => [topology.queue, topology]));
   const [only, another] = found.values();
-  if (only === undefined)
-    return refuse(source, "it holds no queue, lanes, table and bucket, or an endpoint that is no URL for all services");
+  if (only === undefined) return refuse(source, "it holds no queue, lanes, table and bucket");
   if (queue !== undefined) return found.get(queue) ?? refuseOthers(source, queue, [...found.keys()]);
   if (another === undefined) return only;
   throw new TasklaneError("TOPOLOGY_INVALID", {
@@ -140,18 +139,19 @@ export function parseTopology(json: string, source: string, queue?: string): Top
   });
 }
 
-function findTopologies(value: Json, depth: number): Topology[] {
+function findTopologies(value: Json, source: string, depth: number): Topology[] {
   if (typeof value === "string" && depth > 0 && value.includes('"lanes"')) {
     const inner = parseUntrustedJson(value, 100_000);
-    return inner.ok ? findTopologies(inner.value, depth + 1) : [];
+    return inner.ok ? findTopologies(inner.value, source, depth + 1) : [];
   }
   if (typeof value !== "object" || value === null || Array.isArray(value) || depth > 3) return [];
-  if (value["lanes"] === undefined) return Object.values(value).flatMap((inner) => findTopologies(inner, depth + 1));
-  const topology = readTopology(value);
+  if (value["lanes"] === undefined)
+    return Object.values(value).flatMap((inner) => findTopologies(inner, source, depth + 1));
+  const topology = readTopology(value, source);
   return topology === undefined ? [] : [topology];
 }
 
-function readTopology(value: { [key: string]: Json }): Topology | undefined {
+function readTopology(value: { [key: string]: Json }, source: string): Topology | undefined {
   const { queue, region, endpoint, lanes, table, bucket } = value;
   if (typeof queue !== "string" || !NAME_PATTERN.test(queue) || typeof table !== "string" || typeof bucket !== "string")
     return undefined;
@@ -167,26 +167,36 @@ function readTopology(value: { [key: string]: Json }): Topology | undefined {
       ...(typeof maxBacklog === "number" && maxBacklog >= 1 ? { maxBacklog } : {}),
     };
   }
-  const settled = readEndpoint(endpoint);
-  if (found.normal === undefined || settled === undefined) return undefined;
+  if (found.normal === undefined) return undefined;
   return {
     queue,
     lanes: found,
     table,
     bucket,
     ...(typeof region === "string" ? { region } : {}),
-    ...settled,
+    ...readEndpoint(endpoint, `the endpoint of queue "${queue}" in ${source}`),
   };
 }
 
 /** Half an endpoint is refused: the services that it leaves out would be AWS's. */
-function readEndpoint(value: Json | undefined): { endpoint?: string | Endpoints } | undefined {
+function readEndpoint(value: Json | undefined, what: string): { endpoint?: string | Endpoints } {
   if (value === undefined || value === null) return {};
-  if (!isEndpoint(value)) return undefined;
+  if (!isEndpoint(value))
+    throw new TasklaneError("TOPOLOGY_INVALID", {
+      what: `There is no address in ${what}`,
+      received: value,
+      ...ENDPOINT,
+    });
   if (typeof value === "string") return { endpoint: value };
   const { sqs, dynamodb, s3 } = value;
   return { endpoint: { sqs, dynamodb, s3 } };
 }
+
+/** What an endpoint is expected to be. */
+export const ENDPOINT = {
+  expected: "a URL that begins with http:// or https://, or { sqs, dynamodb, s3 } of such",
+  fix: 'for example "http://127.0.0.1:4566"; leave it out for AWS',
+} as const;
 
 /** Tells whether all three services are found by it. */
 export function isEndpoint(value: unknown): value is string | Endpoints {

@@ -134,6 +134,15 @@ describe("the embedded stack", () => {
   });
   afterAll(() => stack.close());
 
+  test("says which Node it needs, where this one has no SQLite", () => {
+    const url = new URL("../../lib/local/embedded-stack.ts", import.meta.url);
+    const script = `const { startEmbeddedStack } = await import("${url.href}"); await startEmbeddedStack();`;
+    const options = ["--no-experimental-sqlite", "--input-type=module", "--eval", script];
+    const { status, stderr } = spawnSync(process.execPath, options, { encoding: "utf8" });
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/RUNTIME_TOO_OLD: This version of Node lacks what fauxqs needs\..*Fix: install Node 24/);
+  });
+
   test("listens on 127.0.0.1 only", async () => {
     // A server on every interface answers at the loopback's other addresses too.
     for (const url of Object.values(stack.endpoints)) {

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { Counters } from "../../lib/flow/counters.ts";
 import { ManualClock } from "../../lib/memory/manual-clock.ts";
 import { seededRandom } from "../../lib/memory/seeded-random.ts";
+import type { Clock } from "../../lib/ports/clock.ts";
 import type { Counter, CounterName } from "../../lib/task/counters.ts";
 import { minuteOf, OTHER_TASKS } from "../../lib/task/counters.ts";
 import { defineTask } from "../../lib/task/define-task.ts";
@@ -193,8 +194,15 @@ describe("counters of a function", () => {
     counters: Counters;
     writes: { minute: number; counters: readonly Counter[]; expiresAt: number }[];
     fail(error: Error | undefined): void;
+    setBack(ms: number): void;
   } {
     const clock = new ManualClock(at);
+    let backMs = 0;
+    const shown: Clock = {
+      now: () => clock.now() - backMs,
+      monotonic: () => clock.monotonic(),
+      timer: (ms, callback) => clock.timer(ms, callback),
+    };
     const writes: { minute: number; counters: readonly Counter[]; expiresAt: number }[] = [];
     let failure: Error | undefined;
     const ledger = {
@@ -203,13 +211,16 @@ describe("counters of a function", () => {
         writes.push({ minute, counters, expiresAt });
       },
     };
-    const counters = new Counters({ ledger, clock, random: seededRandom(1) }, next);
+    const counters = new Counters({ ledger, clock: shown, random: seededRandom(1) }, next);
     return {
       clock,
       counters,
       writes,
       fail: (error) => {
         failure = error;
+      },
+      setBack: (ms) => {
+        backMs = ms;
       },
     };
   }
@@ -276,6 +287,18 @@ describe("counters of a function", () => {
       [0, "a"],
       [0, "b"],
       [40 * 60_000, "c"],
+    ]);
+  });
+
+  test("keep the time at which they were counted, though the clock was set back in between", async () => {
+    const { setBack, counters, writes } = open();
+    counters.listener(started("a"));
+    setBack(40 * 60_000);
+    counters.listener(started("b"));
+    await counters.flush();
+    expect(writes.map(({ minute, counters: [first] }) => [minute - minuteOf(at), first?.task])).toEqual([
+      [0, "a"],
+      [-40 * 60_000, "b"],
     ]);
   });
 

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { sleep } from "../../lib/ports/clock.ts";
 import { defineTask } from "../../lib/task/define-task.ts";
-import { encodeEnvelope } from "../../lib/task/envelope.ts";
+import { SnoozeError } from "../../lib/task/handler-errors.ts";
+import { encodeEnvelope, markUnknownSince } from "../../lib/task/envelope.ts";
 import type { FlowWorld } from "../support/flow-world.ts";
 import { flowWorld } from "../support/flow-world.ts";
 
@@ -53,7 +55,27 @@ describe("F10 F44 a task that this worker does not know", () => {
     await world.close();
   });
 
-  test("keeps its message after a day if its last attempt crashed where it was known", async () => {
+  test("is dead a day after its last attempt crashed where it was known, and nothing of it stays behind", async () => {
+    const world = await flowWorld();
+    const crashing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
+      scheduler: false,
+      lease: "10s",
+    });
+    const task = await world.client.enqueue(renamed, { n: 1 });
+    await world.until(() => world.record(task.id).state === "running");
+    crashing.host.kill();
+    world.worker([known.handle(() => undefined)]);
+    await world.advance(DAY_MS - 60_000);
+    expect(world.record(task.id).state).toBe("running");
+    await world.advance("15m");
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK", attempts: 1 });
+    expect(await world.letters()).toMatchObject([{ id: task.id, reason: "UNKNOWN_TASK" }]);
+    await world.advance("1h");
+    expect(await queueDepth(world)).toBe(0);
+    await world.close();
+  });
+
+  test("goes on where its last attempt crashed, once a worker that knows it is back within the day", async () => {
     const world = await flowWorld();
     const crashing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
       scheduler: false,
@@ -63,12 +85,40 @@ describe("F10 F44 a task that this worker does not know", () => {
     await world.until(() => world.record(task.id).state === "running");
     crashing.host.kill();
     const other = world.worker([known.handle(() => undefined)], { scheduler: false });
-    await world.advance(DAY_MS + 3_600_000);
-    expect(await queueDepth(world)).toBe(1);
+    await world.advance("23h");
     other.stop();
     world.worker([renamed.handle(() => undefined)], { scheduler: false });
     await world.until(() => world.record(task.id).state === "succeeded", "1h");
     expect(world.record(task.id)).toMatchObject({ attempts: 2, crashes: 1 });
+    await world.close();
+  });
+
+  test("does not die by an old copy while somebody who knows it runs it, waits to run it again, or has ended it", async () => {
+    const world = await flowWorld();
+    const poll = defineTask({ name: "poll", input: z.object({ n: z.number() }), timeout: "2h" });
+    let starts = 0;
+    const handler = poll.handle(async () => {
+      starts++;
+      await sleep(world.clock, 1_800_000);
+      if (starts < 3) throw new SnoozeError("20m");
+    });
+    const first = world.worker([handler], { scheduler: false, concurrency: 1 });
+    const task = await world.client.enqueue(poll, { n: 1 });
+    await world.until(() => world.record(task.id).state === "running");
+    const body = world.calls.find(({ verb }) => verb === "send")?.entry ?? "";
+    await send(world, markUnknownSince(body, world.clock.now() - DAY_MS));
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    await world.until(() => world.record(task.id).state !== "running", "1h");
+    first.stop();
+    // It may run again, and nobody who knows it is there yet.
+    await world.advance("1h");
+    expect(world.record(task.id)).toMatchObject({ state: "queued", attempts: 1 });
+    world.worker([handler]);
+    await world.until(() => world.record(task.id).state === "succeeded", "5h");
+    expect(starts).toBe(3);
+    await world.advance(DAY_MS + 3_600_000);
+    expect(world.of("dead")).toEqual([]);
+    expect(await queueDepth(world)).toBe(0);
     await world.close();
   });
 

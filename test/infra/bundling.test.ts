@@ -63,6 +63,7 @@ describe("a worker's entry", () => {
   writeFileSync(depsLockFilePath, "{}");
   symlinkSync(fileURLToPath(new URL("../../node_modules", import.meta.url)), join(app, "node_modules"));
   writeFileSync(join(app, "worker.ts"), "export const handler: unknown = null;");
+  writeFileSync(join(app, "all.cjs"), "exports.handler = () => 1;");
 
   /** Makes a queue of an entry that holds this code, and answers its bundle. */
   const bundle = (name: string, code: string, bundling: BundlingOptions = {}): string => {
@@ -79,6 +80,21 @@ describe("a worker's entry", () => {
   test.each([
     ["nothing", "misspelt.ts", "export const handlr = 1;", {}, /exports":\["handlr"\]/],
     ["a default", "default.ts", "export default () => 1;", {}, /exports":\["default"\]/],
+    ["nothing, under a banner", "under.ts", "export const handlr = 1;", { banner: "/* (c) */", footer: "" }, /handlr/],
+    [
+      "nothing, with arguments for esbuild",
+      "args.ts",
+      "export const handlr = 1;",
+      { esbuildArgs: { "--alias:a": "b" }, inject: [] },
+      /handlr/,
+    ],
+    [
+      "nothing, though it imports CommonJS",
+      "importing.ts",
+      'import all from "./all.cjs"; export const handlr = all;',
+      { format: OutputFormat.CJS },
+      /handlr/,
+    ],
     ["what an ES module takes for a default", "common.cjs", "exports.handler = () => 1;", {}, /exports":\["default"\]/],
   ])("that exports %s is refused, for Lambda would find no handler", (_, name, code, bundling, text) => {
     const error = refusalOf(() => bundle(name, code, bundling));
@@ -91,6 +107,8 @@ describe("a worker's entry", () => {
     ["another module's", "again.ts", 'export * from "./worker.ts";', {}],
     ["one under another name", "renamed.ts", "const run = () => 1; export { run as handler };", {}],
     ["what only its package knows", "package.ts", 'export * from "zod";', { externalModules: ["zod"] }],
+    ["what a footer adds", "footer.ts", "const run = () => 1; run();", { footer: "export const handler = () => 1;" }],
+    ["CommonJS's of another file", "through.ts", 'export * from "./all.cjs";', { format: OutputFormat.CJS }],
     ["CommonJS's, where that is asked for", "asked.cjs", "exports.handler = () => 1;", { format: OutputFormat.CJS }],
   ])("may export %s", (_, name, code, bundling) => {
     expect(bundle(name, code, bundling)).not.toBe("");

@@ -138,6 +138,8 @@ describe("a Lambda worker on the embedded stack", () => {
 
   test("needs no handler where it only decodes", () => {
     expect(() => createLambdaWorker({ handlers: [], decode: () => undefined, topology })).not.toThrow();
+    for (const decode of [null, true] as unknown as undefined[])
+      expect(() => createLambdaWorker({ handlers, decode, topology })).toThrow(/OPTION_INVALID: The decode/);
   });
 
   test("F06 refuses a task whose timeout is above the function's, says so once, and runs its neighbours", async () => {

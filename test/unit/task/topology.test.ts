@@ -95,15 +95,6 @@ describe("a topology", () => {
     ["an array", "[]"],
     ["an empty object", "{}"],
     ["a text of a text", JSON.stringify(JSON.stringify(full))],
-    [
-      "an endpoint for a part of the services: the others would be AWS's",
-      JSON.stringify({ ...full, endpoint: { sqs: "http://a" } }),
-    ],
-    ["an address without http://", JSON.stringify({ ...full, endpoint: "localhost:4566" })],
-    [
-      "one address without http://",
-      JSON.stringify({ ...full, endpoint: { sqs: "http://a", dynamodb: "http://a", s3: "127.0.0.1:4566" } }),
-    ],
     ["no queue", JSON.stringify({ ...full, queue: undefined })],
     ["a queue that is no name", JSON.stringify({ ...full, queue: "My Queue" })],
     ["a queue that is a number", JSON.stringify({ ...full, queue: 5 })],
@@ -135,6 +126,19 @@ describe("a topology", () => {
     expect(error.code).toBe("TOPOLOGY_INVALID");
     expect(error.message).toContain("The topology in the variable TASKLANE_TOPOLOGY cannot be read");
     expect(error.message).toMatch(/Expected: .*"lanes".* Fix: .*provision\(\)/);
+  });
+
+  test.each([
+    ["for a part of the services: the others would be AWS's", { sqs: "http://a" }],
+    ["without http://", "localhost:4566"],
+    ["of which one is without http://", { sqs: "http://a", dynamodb: "http://a", s3: "127.0.0.1:4566" }],
+  ])("with an endpoint %s is refused, also where another queue beside it has none", (_, endpoint) => {
+    const json = JSON.stringify({ Shop: { A: { ...full, endpoint }, B: { ...full, queue: "mail" } } });
+    for (const queue of [undefined, full.queue]) {
+      const error = refusalOf(() => parseTopology(json, "outputs.json", queue));
+      expect(error.code).toBe("TOPOLOGY_INVALID");
+      expect(error.message).toMatch(/endpoint of queue "shop-production" in outputs\.json.*Expected: .*http:\/\//);
+    }
   });
 
   test("carries a lane that is not deployed in the normal one", () => {
