@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import type { SqsMiddleware } from "../../lib/lambda/index.ts";
 import { idempotency, partialBatchResponse, rateLimit, visibilityHeartbeat } from "../../lib/lambda/index.ts";
-import { MIDDLEWARES } from "../../lib/lambda/middleware-chain.ts";
+import { MIDDLEWARES } from "../../lib/lambda/middlewares/chain.ts";
 import { defineRateLimit } from "../../lib/task/define-rate-limit.ts";
 import { worstBreach } from "../support/rate-property.ts";
 import type { PlainFunction, PlainHost } from "./plain-host.ts";

@@ -2,9 +2,9 @@ import { DeleteItemCommand, GetItemCommand, PutItemCommand } from "@aws-sdk/clie
 import middy from "@middy/core";
 import type { SQSEvent, SQSRecord } from "aws-lambda";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { IdempotencyOptions } from "../../lib/lambda/idempotency-options.ts";
-import { idempotency } from "../../lib/lambda/idempotency.ts";
-import { partialBatchResponse } from "../../lib/lambda/partial-batch-response.ts";
+import type { IdempotencyOptions } from "../../lib/lambda/middlewares/idempotency-options.ts";
+import { idempotency } from "../../lib/lambda/middlewares/idempotency.ts";
+import { partialBatchResponse } from "../../lib/lambda/middlewares/partial-batch-response.ts";
 import { ManualClock } from "../../lib/memory/manual-clock.ts";
 import type { PlainHost } from "./plain-host.ts";
 import { invoke, recordWith, startPlainHost } from "./plain-host.ts";

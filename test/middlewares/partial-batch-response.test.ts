@@ -2,8 +2,8 @@ import middy from "@middy/core";
 import type { SQSEvent, SQSRecord } from "aws-lambda";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { PartialBatchResponseOptions } from "../../lib/lambda/partial-batch-response.ts";
-import { partialBatchResponse } from "../../lib/lambda/partial-batch-response.ts";
+import type { PartialBatchResponseOptions } from "../../lib/lambda/middlewares/partial-batch-response.ts";
+import { partialBatchResponse } from "../../lib/lambda/middlewares/partial-batch-response.ts";
 import { invoke, keptBy, recordWith } from "./plain-host.ts";
 
 const EVENT = eventOf("a", "b", "c");

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { slotAt } from "../../lib/control/rate-limit.ts";
-import type { Slotted } from "../../lib/lambda/middleware-slots.ts";
-import { chooseStart, delayUntil, delayWithoutSlot } from "../../lib/lambda/middleware-slots.ts";
+import type { Slotted } from "../../lib/lambda/middlewares/slots.ts";
+import { chooseStart, delayUntil, delayWithoutSlot } from "../../lib/lambda/middlewares/slots.ts";
 import { defineRateLimit } from "../../lib/task/define-rate-limit.ts";
 import { recordWith } from "./plain-host.ts";
 

@@ -1,8 +1,8 @@
 import middy from "@middy/core";
 import type { SQSEvent } from "aws-lambda";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { VisibilityHeartbeatOptions } from "../../lib/lambda/visibility-heartbeat.ts";
-import { visibilityHeartbeat } from "../../lib/lambda/visibility-heartbeat.ts";
+import type { VisibilityHeartbeatOptions } from "../../lib/lambda/middlewares/visibility-heartbeat.ts";
+import { visibilityHeartbeat } from "../../lib/lambda/middlewares/visibility-heartbeat.ts";
 import { ManualClock } from "../../lib/memory/manual-clock.ts";
 import type { Clock } from "../../lib/ports/clock.ts";
 import { jsonReply } from "../support/interfering-proxy.ts";

@@ -1,8 +1,8 @@
-import type { MiddlewareOptions } from "./middleware-batch.ts";
-import { failureListener } from "./middleware-batch.ts";
-import type { SqsMiddleware } from "./middleware-chain.ts";
-import { sqsMiddleware } from "./middleware-chain.ts";
-import { checkMiddlewareOptions } from "./middleware-options.ts";
+import type { MiddlewareOptions } from "./batch.ts";
+import { failureListener } from "./batch.ts";
+import type { SqsMiddleware } from "./chain.ts";
+import { sqsMiddleware } from "./chain.ts";
+import { checkMiddlewareOptions } from "./options.ts";
 
 /** How failures are told of. */
 export type PartialBatchResponseOptions = Pick<MiddlewareOptions, "onFailure" | "clock">;

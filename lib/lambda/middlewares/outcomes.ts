@@ -1,5 +1,5 @@
-import { TasklaneError } from "../task/errors.ts";
-import type { RecordOutcome, SqsRecord } from "./middleware-batch.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import type { RecordOutcome, SqsRecord } from "./batch.ts";
 
 /**
  * Reads what a handler returned. It may be nothing, which says that all went well; a report with `batchItemFailures`; or the

@@ -1,19 +1,19 @@
-import { clockOf } from "../connect.ts";
-import { sleep } from "../ports/clock.ts";
-import { systemRandom } from "../system.ts";
-import type { RateLimit } from "../task/define-rate-limit.ts";
-import { isRateLimit } from "../task/define-rate-limit.ts";
-import { TasklaneError } from "../task/errors.ts";
-import { EARLY_WAIT_MAX_MS } from "../task/limits.ts";
-import type { MiddlewareOptions, SqsRecord } from "./middleware-batch.ts";
-import { failRecord, failureListener, isFifo } from "./middleware-batch.ts";
-import type { SqsMiddleware } from "./middleware-chain.ts";
-import { sqsMiddleware } from "./middleware-chain.ts";
-import { lazyLimiter, lazyQueue } from "./middleware-connect.ts";
-import { checkMiddlewareOptions, checkOptional, checkQueueUrl, checkTable } from "./middleware-options.ts";
-import { putBack } from "./middleware-put-back.ts";
-import { reserveSlots } from "./middleware-reserve.ts";
-import { chooseStart, copyAttributes, delayUntil } from "./middleware-slots.ts";
+import { clockOf } from "../../connect.ts";
+import { sleep } from "../../ports/clock.ts";
+import { systemRandom } from "../../system.ts";
+import type { RateLimit } from "../../task/define-rate-limit.ts";
+import { isRateLimit } from "../../task/define-rate-limit.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import { EARLY_WAIT_MAX_MS } from "../../task/limits.ts";
+import type { MiddlewareOptions, SqsRecord } from "./batch.ts";
+import { failRecord, failureListener, isFifo } from "./batch.ts";
+import type { SqsMiddleware } from "./chain.ts";
+import { sqsMiddleware } from "./chain.ts";
+import { lazyLimiter, lazyQueue } from "./connect.ts";
+import { checkMiddlewareOptions, checkOptional, checkQueueUrl, checkTable } from "./options.ts";
+import { putBack } from "./put-back.ts";
+import { reserveSlots } from "./reserve.ts";
+import { chooseStart, copyAttributes, delayUntil } from "./slots.ts";
 
 /** A copy whose slot was missed comes again within so long. */
 const MISSED_SLOT_MS = 2_000;

@@ -1,8 +1,8 @@
-import { TasklaneError } from "../task/errors.ts";
-import { checkFunction, checkOptions } from "../task/known-options.ts";
-import type { MiddlewareOptions } from "./middleware-batch.ts";
-import { COMMON_OPTIONS } from "./middleware-batch.ts";
-import type { IdempotencyAttributes } from "./middleware-idempotency-table.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import { checkFunction, checkOptions } from "../../task/known-options.ts";
+import type { MiddlewareOptions } from "./batch.ts";
+import { COMMON_OPTIONS } from "./batch.ts";
+import type { IdempotencyAttributes } from "./idempotency-table.ts";
 
 /**
  * Looks at a middleware's options where it is made: found at the first message only, a mistake would send each of them to the dead letter

@@ -1,8 +1,8 @@
-import type { SlotDecision } from "../control/rate-limit.ts";
-import { slotAt } from "../control/rate-limit.ts";
-import type { RateLimit } from "../task/define-rate-limit.ts";
-import { EARLY_WAIT_MAX_MS, SQS_DELAY_MAX_MS } from "../task/limits.ts";
-import type { SqsAttribute, SqsRecord } from "./middleware-batch.ts";
+import type { SlotDecision } from "../../control/rate-limit.ts";
+import { slotAt } from "../../control/rate-limit.ts";
+import type { RateLimit } from "../../task/define-rate-limit.ts";
+import { EARLY_WAIT_MAX_MS, SQS_DELAY_MAX_MS } from "../../task/limits.ts";
+import type { SqsAttribute, SqsRecord } from "./batch.ts";
 
 /** The message attribute that carries a slot, and the limit that gave it. */
 const SLOT_ATTRIBUTE = "tasklane-slot";

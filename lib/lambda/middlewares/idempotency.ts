@@ -1,23 +1,16 @@
-import { fanOut } from "../aws/fan-out.ts";
-import { clockOf } from "../connect.ts";
-import { systemRandom } from "../system.ts";
-import { CLOCK_SKEW_MAX_MS } from "../task/limits.ts";
-import { jsonLogger } from "../worker-log.ts";
-import type { SqsRecord } from "./middleware-batch.ts";
-import { failRecord, failureListener, removeRecords } from "./middleware-batch.ts";
-import type { SqsMiddleware } from "./middleware-chain.ts";
-import { sqsMiddleware } from "./middleware-chain.ts";
-import { isAbandoned } from "./middleware-outcomes.ts";
-import { lazyIdempotencyTable } from "./middleware-connect.ts";
-import type { KeyClaim } from "./middleware-key-claim.ts";
-import {
-  checkKey,
-  hashPayload,
-  jsonResult,
-  KEY_MAX_BYTES,
-  refusalOf,
-  SORT_KEY_MAX_BYTES,
-} from "./middleware-key-claim.ts";
+import { fanOut } from "../../aws/fan-out.ts";
+import { clockOf } from "../../connect.ts";
+import { systemRandom } from "../../system.ts";
+import { CLOCK_SKEW_MAX_MS } from "../../task/limits.ts";
+import { jsonLogger } from "../../worker-log.ts";
+import type { SqsRecord } from "./batch.ts";
+import { failRecord, failureListener, removeRecords } from "./batch.ts";
+import type { SqsMiddleware } from "./chain.ts";
+import { sqsMiddleware } from "./chain.ts";
+import { isAbandoned } from "./outcomes.ts";
+import { lazyIdempotencyTable } from "./connect.ts";
+import type { KeyClaim } from "./key-claim.ts";
+import { checkKey, hashPayload, jsonResult, KEY_MAX_BYTES, refusalOf, SORT_KEY_MAX_BYTES } from "./key-claim.ts";
 import type { IdempotencyOptions } from "./idempotency-options.ts";
 import { checkIdempotency } from "./idempotency-options.ts";
 

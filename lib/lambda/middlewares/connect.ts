@@ -1,12 +1,12 @@
 import type { SQSClient } from "@aws-sdk/client-sqs";
-import { clockOf, importAws } from "../connect.ts";
-import type { RateLimiter } from "../control/rate-limit.ts";
-import { systemRandom } from "../system.ts";
-import type { MiddlewareOptions, SqsRecord } from "./middleware-batch.ts";
-import type { IdempotencyTable } from "./middleware-idempotency-table.ts";
-import type { IdempotencyTableOptions } from "./middleware-idempotency-table.ts";
-import type { PlainQueue } from "./middleware-queue.ts";
-import { queueUrlOf } from "./middleware-queue-url.ts";
+import { clockOf, importAws } from "../../connect.ts";
+import type { RateLimiter } from "../../control/rate-limit.ts";
+import { systemRandom } from "../../system.ts";
+import type { MiddlewareOptions, SqsRecord } from "./batch.ts";
+import type { IdempotencyTable } from "./idempotency-table.ts";
+import type { IdempotencyTableOptions } from "./idempotency-table.ts";
+import type { PlainQueue } from "./queue.ts";
+import { queueUrlOf } from "./queue-url.ts";
 
 /*
  * What talks to AWS is loaded and made at the first message, once for each execution environment: a function that is only
@@ -20,7 +20,7 @@ export function lazyQueue(
   let client: SQSClient | undefined;
   return async (record) => {
     const url = options.queueUrl ?? queueUrlOf(record);
-    const { PlainQueue: Queue, sqsClient } = await importAws(() => import("./middleware-queue.ts"));
+    const { PlainQueue: Queue, sqsClient } = await importAws(() => import("./queue.ts"));
     client ??= sqsClient(options.sdk);
     return new Queue(client, url, clockOf(options), options.random ?? systemRandom);
   };
@@ -30,7 +30,7 @@ export function lazyQueue(
 export function lazyLimiter(options: MiddlewareOptions & { readonly table: string }): () => Promise<RateLimiter> {
   let limiter: RateLimiter | undefined;
   return async () => {
-    const { openLimiter } = await importAws(() => import("./middleware-limiter.ts"));
+    const { openLimiter } = await importAws(() => import("./limiter.ts"));
     limiter ??= openLimiter(options.sdk, options.table, clockOf(options), options.random ?? systemRandom);
     return limiter;
   };
@@ -42,7 +42,7 @@ export function lazyIdempotencyTable(
 ): () => Promise<IdempotencyTable> {
   let table: IdempotencyTable | undefined;
   return async () => {
-    const { IdempotencyTable: Table } = await importAws(() => import("./middleware-idempotency-table.ts"));
+    const { IdempotencyTable: Table } = await importAws(() => import("./idempotency-table.ts"));
     table ??= new Table(options, clockOf(options));
     return table;
   };

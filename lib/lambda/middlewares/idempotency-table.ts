@@ -6,16 +6,16 @@ import {
   PutItemCommand,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
-import { isNamed, isUnanswered, toTasklaneError } from "../aws/aws-errors.ts";
-import type { SdkClients } from "../connect.ts";
-import type { Clock } from "../ports/clock.ts";
-import { TasklaneError } from "../task/errors.ts";
-import type { Json } from "../task/json.ts";
-import { marshalJson, unmarshalJson } from "./middleware-attribute-json.ts";
-import { CLIENT_OPTIONS } from "./middleware-clients.ts";
-import type { ClaimAnswer, KeyClaim } from "./middleware-key-claim.ts";
-import { HASH_PREFIX } from "./middleware-key-claim.ts";
-import { settleAttributes } from "./middleware-options.ts";
+import { isNamed, isUnanswered, toTasklaneError } from "../../aws/aws-errors.ts";
+import type { SdkClients } from "../../connect.ts";
+import type { Clock } from "../../ports/clock.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import type { Json } from "../../task/json.ts";
+import { marshalJson, unmarshalJson } from "./attribute-json.ts";
+import { CLIENT_OPTIONS } from "./clients.ts";
+import type { ClaimAnswer, KeyClaim } from "./key-claim.ts";
+import { HASH_PREFIX } from "./key-claim.ts";
+import { settleAttributes } from "./options.ts";
 
 /** What the attributes of the table are called. Each default is Powertools' own, but for `token`, which it does not know. */
 export interface IdempotencyAttributes {

@@ -5,15 +5,15 @@ import {
   SendMessageBatchCommand,
   SQSClient,
 } from "@aws-sdk/client-sqs";
-import type { BatchVerb } from "../aws/sqs-batch.ts";
-import { sendBatches } from "../aws/sqs-batch.ts";
-import type { SdkClients } from "../connect.ts";
-import type { Clock, Random } from "../ports/clock.ts";
-import type { EntryOutcome } from "../ports/queue.ts";
-import { utf8Bytes } from "../task/json.ts";
-import type { SqsAttribute, SqsRecord } from "./middleware-batch.ts";
-import { CLIENT_OPTIONS } from "./middleware-clients.ts";
-import { sqsEndpoint } from "./middleware-queue-url.ts";
+import type { BatchVerb } from "../../aws/sqs-batch.ts";
+import { sendBatches } from "../../aws/sqs-batch.ts";
+import type { SdkClients } from "../../connect.ts";
+import type { Clock, Random } from "../../ports/clock.ts";
+import type { EntryOutcome } from "../../ports/queue.ts";
+import { utf8Bytes } from "../../task/json.ts";
+import type { SqsAttribute, SqsRecord } from "./batch.ts";
+import { CLIENT_OPTIONS } from "./clients.ts";
+import { sqsEndpoint } from "./queue-url.ts";
 
 /** A message that goes back to its queue. */
 export interface Copy {

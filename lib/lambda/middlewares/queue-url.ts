@@ -1,5 +1,5 @@
-import { TasklaneError } from "../task/errors.ts";
-import type { SqsRecord } from "./middleware-batch.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import type { SqsRecord } from "./batch.ts";
 
 /** The endpoint of SQS that an emulator sets in a function's environment. */
 export function sqsEndpoint(): string | undefined {

@@ -1,7 +1,7 @@
-import { TasklaneError } from "../task/errors.ts";
-import type { RecordOutcome, SqsBatch, SqsEvent, SqsRecord } from "./middleware-batch.ts";
-import { holdFollowers, openBatch, reportOf } from "./middleware-batch.ts";
-import { failAll, readOutcomes } from "./middleware-outcomes.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import type { RecordOutcome, SqsBatch, SqsEvent, SqsRecord } from "./batch.ts";
+import { holdFollowers, openBatch, reportOf } from "./batch.ts";
+import { failAll, readOutcomes } from "./outcomes.ts";
 
 /** The part of middy's request that the middlewares read and write. */
 export interface SqsRequest {

@@ -1,6 +1,6 @@
-import type { FailureListener, SqsBatch } from "./middleware-batch.ts";
-import { failRecord, removeRecords } from "./middleware-batch.ts";
-import type { Copy, PlainQueue } from "./middleware-queue.ts";
+import type { FailureListener, SqsBatch } from "./batch.ts";
+import { failRecord, removeRecords } from "./batch.ts";
+import type { Copy, PlainQueue } from "./queue.ts";
 
 /**
  * Sends records back to their queue as copies, and takes them away from the handler. What could not be sent is reported as

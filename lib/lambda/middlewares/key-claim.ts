@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { TasklaneError } from "../task/errors.ts";
-import type { Json } from "../task/json.ts";
-import { parseJson } from "../task/parse-json.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import type { Json } from "../../task/json.ts";
+import { parseJson } from "../../task/parse-json.ts";
 
 /** The largest result that is kept: an item has 400 KB, and every read of it is paid for by its size. */
 const RESULT_MAX_BYTES = 131_072;

@@ -1,12 +1,12 @@
-import type { RateLimiter } from "../control/rate-limit.ts";
-import { hashText } from "../flow/payload.ts";
-import type { Clock, Random } from "../ports/clock.ts";
-import type { RateLimit } from "../task/define-rate-limit.ts";
-import type { FailureListener, SqsBatch, SqsRecord } from "./middleware-batch.ts";
-import { failRecord } from "./middleware-batch.ts";
-import type { Copy } from "./middleware-queue.ts";
-import type { Slotted } from "./middleware-slots.ts";
-import { copyAttributes, delayWithoutSlot, heldSlot } from "./middleware-slots.ts";
+import type { RateLimiter } from "../../control/rate-limit.ts";
+import { hashText } from "../../flow/payload.ts";
+import type { Clock, Random } from "../../ports/clock.ts";
+import type { RateLimit } from "../../task/define-rate-limit.ts";
+import type { FailureListener, SqsBatch, SqsRecord } from "./batch.ts";
+import { failRecord } from "./batch.ts";
+import type { Copy } from "./queue.ts";
+import type { Slotted } from "./slots.ts";
+import { copyAttributes, delayWithoutSlot, heldSlot } from "./slots.ts";
 
 /** What a reservation goes by. */
 export interface Reserving {

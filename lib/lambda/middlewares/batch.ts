@@ -1,8 +1,8 @@
-import type { ConnectOptions } from "../connect.ts";
-import { clockOf } from "../connect.ts";
-import { TasklaneError } from "../task/errors.ts";
-import { jsonLogger } from "../worker-log.ts";
-import type { LambdaBatchReport, LambdaSqsRecord } from "./lambda-event.ts";
+import type { ConnectOptions } from "../../connect.ts";
+import { clockOf } from "../../connect.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import { jsonLogger } from "../../worker-log.ts";
+import type { LambdaBatchReport, LambdaSqsRecord } from "../lambda-event.ts";
 
 /** One attribute of a message, as Lambda hands it on: bytes come in base64. */
 export interface SqsAttribute {

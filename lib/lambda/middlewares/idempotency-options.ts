@@ -1,11 +1,11 @@
-import type { Duration } from "../task/duration.ts";
-import { formatDuration, parseDuration } from "../task/duration.ts";
-import { TasklaneError } from "../task/errors.ts";
-import type { Json } from "../task/json.ts";
-import { checkFunction } from "../task/known-options.ts";
-import type { MiddlewareOptions, SqsRecord } from "./middleware-batch.ts";
-import type { IdempotencyAttributes } from "./middleware-idempotency-table.ts";
-import { checkAttributes, checkMiddlewareOptions, checkOptional, checkTable } from "./middleware-options.ts";
+import type { Duration } from "../../task/duration.ts";
+import { formatDuration, parseDuration } from "../../task/duration.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import type { Json } from "../../task/json.ts";
+import { checkFunction } from "../../task/known-options.ts";
+import type { MiddlewareOptions, SqsRecord } from "./batch.ts";
+import type { IdempotencyAttributes } from "./idempotency-table.ts";
+import { checkAttributes, checkMiddlewareOptions, checkOptional, checkTable } from "./options.ts";
 
 /** DynamoDB's TTL and the expiry count in seconds. */
 const EXPIRES_MIN_MS = 1_000;

@@ -1,15 +1,15 @@
-import { clockOf } from "../connect.ts";
-import type { Timer } from "../ports/clock.ts";
-import type { Duration } from "../task/duration.ts";
-import { parseDuration } from "../task/duration.ts";
-import { TasklaneError } from "../task/errors.ts";
-import { DEFAULT_LEASE, SQS_VISIBILITY_MAX_MS } from "../task/limits.ts";
-import { jsonLogger } from "../worker-log.ts";
-import type { MiddlewareOptions } from "./middleware-batch.ts";
-import type { SqsMiddleware } from "./middleware-chain.ts";
-import { sqsMiddleware } from "./middleware-chain.ts";
-import { lazyQueue } from "./middleware-connect.ts";
-import { checkMiddlewareOptions, checkQueueUrl } from "./middleware-options.ts";
+import { clockOf } from "../../connect.ts";
+import type { Timer } from "../../ports/clock.ts";
+import type { Duration } from "../../task/duration.ts";
+import { parseDuration } from "../../task/duration.ts";
+import { TasklaneError } from "../../task/errors.ts";
+import { DEFAULT_LEASE, SQS_VISIBILITY_MAX_MS } from "../../task/limits.ts";
+import { jsonLogger } from "../../worker-log.ts";
+import type { MiddlewareOptions } from "./batch.ts";
+import type { SqsMiddleware } from "./chain.ts";
+import { sqsMiddleware } from "./chain.ts";
+import { lazyQueue } from "./connect.ts";
+import { checkMiddlewareOptions, checkQueueUrl } from "./options.ts";
 
 /** The first tick comes after so long, or after a third of the visibility if that is shorter. */
 const FIRST_TICK_MAX_MS = 5_000;

@@ -1,5 +1,5 @@
 import type { AttributeValue } from "@aws-sdk/client-dynamodb";
-import type { Json } from "../task/json.ts";
+import type { Json } from "../../task/json.ts";
 
 /** Writes JSON as DynamoDB's own types, as Powertools does: maps and lists stay readable in the console. */
 export function marshalJson(value: Json): AttributeValue {
