@@ -8,7 +8,7 @@ export { idempotency } from "./middlewares/idempotency.ts";
 export type { LambdaBatchReport, LambdaContext, LambdaSqsEvent, LambdaSqsRecord } from "./lambda-event.ts";
 export type { FailureListener, MiddlewareOptions, SqsEvent, SqsRecord } from "./middlewares/batch.ts";
 export type { SqsMiddleware } from "./middlewares/chain.ts";
-export type { IdempotencyAttributes } from "./middlewares/idempotency-table.ts";
+export type { IdempotencyAttributes } from "./middlewares/attributes.ts";
 export type { PartialBatchResponseOptions } from "./middlewares/partial-batch-response.ts";
 export { partialBatchResponse } from "./middlewares/partial-batch-response.ts";
 export type { RateLimitMiddlewareOptions } from "./middlewares/rate-limit.ts";

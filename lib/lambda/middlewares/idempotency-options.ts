@@ -4,8 +4,9 @@ import { TasklaneError } from "../../task/errors.ts";
 import type { Json } from "../../task/json.ts";
 import { checkFunction } from "../../task/known-options.ts";
 import type { MiddlewareOptions, SqsRecord } from "./batch.ts";
-import type { IdempotencyAttributes } from "./idempotency-table.ts";
-import { checkAttributes, checkMiddlewareOptions, checkOptional, checkTable } from "./options.ts";
+import type { IdempotencyAttributes } from "./attributes.ts";
+import { checkAttributes } from "./attributes.ts";
+import { checkMiddlewareOptions, checkOptional, checkTable } from "./options.ts";
 
 /** DynamoDB's TTL and the expiry count in seconds. */
 const EXPIRES_MIN_MS = 1_000;

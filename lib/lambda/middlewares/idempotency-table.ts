@@ -15,29 +15,8 @@ import { marshalJson, unmarshalJson } from "./attribute-json.ts";
 import { CLIENT_OPTIONS } from "./clients.ts";
 import type { ClaimAnswer, KeyClaim } from "./key-claim.ts";
 import { HASH_PREFIX } from "./key-claim.ts";
-import { settleAttributes } from "./options.ts";
-
-/** What the attributes of the table are called. Each default is Powertools' own, but for `token`, which it does not know. */
-export interface IdempotencyAttributes {
-  /** The partition key, a text. Default `"id"`. */
-  readonly key?: string | undefined;
-  /** The sort key, where the table has one: the idempotency key goes there, and `partition` into the partition key. */
-  readonly sortKey?: string | undefined;
-  /** The one partition key of a table that has a sort key. Powertools' is `idempotency#<function name>`. */
-  readonly partition?: string | undefined;
-  /** When the item is over, in seconds since 1970: the table's TTL attribute. Default `"expiration"`. */
-  readonly expiry?: string | undefined;
-  /** When an unfinished item may be taken over, in milliseconds since 1970. Default `"in_progress_expiration"`. */
-  readonly inProgressExpiry?: string | undefined;
-  /** `INPROGRESS` or `COMPLETED`. Default `"status"`. */
-  readonly status?: string | undefined;
-  /** The result. Default `"data"`. */
-  readonly data?: string | undefined;
-  /** The hash of the payload. Default `"validation"`. */
-  readonly validation?: string | undefined;
-  /** Who holds the item. Default `"token"`. */
-  readonly token?: string | undefined;
-}
+import type { IdempotencyAttributes } from "./attributes.ts";
+import { settleAttributes } from "./attributes.ts";
 
 /** Where idempotency keys are kept. */
 export interface IdempotencyTableOptions {

@@ -2,7 +2,6 @@ import { TasklaneError } from "../../task/errors.ts";
 import { checkFunction, checkOptions } from "../../task/known-options.ts";
 import type { MiddlewareOptions } from "./batch.ts";
 import { COMMON_OPTIONS } from "./batch.ts";
-import type { IdempotencyAttributes } from "./idempotency-table.ts";
 
 /**
  * Looks at a middleware's options where it is made: found at the first message only, a mistake would send each of them to the dead letter
@@ -22,7 +21,7 @@ export function checkOptional(value: unknown, what: string, example: string): vo
 }
 
 /** Looks at a text that may not be left out, or only as a whole. @throws TasklaneError `OPTION_INVALID` */
-function checkText(value: unknown, what: string, fix: string): void {
+export function checkText(value: unknown, what: string, fix: string): void {
   if (typeof value === "string" && value !== "") return;
   throw new TasklaneError("OPTION_INVALID", {
     what: `The ${what} is missing`,
@@ -44,44 +43,4 @@ export function checkTable(value: unknown, name: string): void {
 /** Looks at the URL of a queue, where one is given. @throws TasklaneError `OPTION_INVALID` */
 export function checkQueueUrl(value: unknown, name: string): void {
   if (value !== undefined) checkText(value, `queueUrl of ${name}`, "leave it out for the queue that the event names");
-}
-
-/** What the attributes are called, every name settled. */
-export type SettledAttributes = Readonly<
-  Record<Exclude<keyof IdempotencyAttributes, "sortKey">, string> & { sortKey: string | undefined }
->;
-
-/** Powertools' names, but for `token`. */
-const DEFAULT_ATTRIBUTES: SettledAttributes = {
-  key: "id",
-  sortKey: undefined,
-  partition: "idempotency",
-  expiry: "expiration",
-  inProgressExpiry: "in_progress_expiration",
-  status: "status",
-  data: "data",
-  validation: "validation",
-  token: "token",
-};
-
-/** The names that are given, and the defaults for the others. */
-export function settleAttributes(given: IdempotencyAttributes = {}): SettledAttributes {
-  const named = Object.entries(given).filter(([, name]) => name !== undefined);
-  return { ...DEFAULT_ATTRIBUTES, ...Object.fromEntries(named) };
-}
-
-/** Looks at the names of a table's attributes: each a text, and no two the same, defaults included. @throws TasklaneError `OPTION_INVALID` */
-export function checkAttributes(given: IdempotencyAttributes = {}): void {
-  checkOptions(given, Object.keys(DEFAULT_ATTRIBUTES), "OPTION_INVALID", "attributes of idempotency");
-  const taken = new Set<unknown>();
-  for (const [option, name] of Object.entries(settleAttributes(given))) {
-    if (name === undefined) continue;
-    checkText(name, `${option} among the attributes of idempotency`, "leave it out for its default");
-    if (option !== "partition" && taken.size === taken.add(name).size)
-      throw new TasklaneError("OPTION_INVALID", {
-        what: "Two attributes of idempotency have the same name",
-        received: name,
-        fix: "give each attribute a name of its own",
-      });
-  }
 }
