@@ -122,7 +122,7 @@ export abstract class TaskQueueReference extends Construct {
 
 /**
  * What producers get: no dead letter queues, no limit that is the default, and no region that is their own, so that it stays within 700
- * bytes.
+ * bytes. Nor an endpoint: in an emulator's function another address leads to it, which the emulator sets.
  */
 export function forProducers(topology: Topology, producerRegion: string): Topology {
   const lanes: Partial<Record<Lane, LaneTopology>> = {};
@@ -131,14 +131,7 @@ export function forProducers(topology: Topology, producerRegion: string): Topolo
     if (url === undefined) continue;
     lanes[lane] = { url, ...(maxBacklog === undefined || maxBacklog === DEFAULT_MAX_BACKLOG ? {} : { maxBacklog }) };
   }
-  const { queue, table, bucket, region, endpoint } = topology;
+  const { queue, table, bucket, region } = topology;
   const isElsewhere = region !== undefined && !Token.isUnresolved(region) && region !== producerRegion;
-  return {
-    queue,
-    lanes,
-    table,
-    bucket,
-    ...(isElsewhere ? { region } : {}),
-    ...(endpoint === undefined ? {} : { endpoint }),
-  };
+  return { queue, lanes, table, bucket, ...(isElsewhere ? { region } : {}) };
 }

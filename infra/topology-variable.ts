@@ -1,8 +1,7 @@
 import type { ContainerDefinition } from "aws-cdk-lib/aws-ecs";
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import { TasklaneError } from "../lib/task/errors.ts";
-
-const VARIABLE = "TASKLANE_TOPOLOGY";
+import { TOPOLOGY_VARIABLE, topologyVariable } from "../lib/task/topology.ts";
 
 /** What takes environment variables: a function, or a container of a task definition. */
 export type ProducerTarget = LambdaFunction | ContainerDefinition;
@@ -32,18 +31,18 @@ export function setTopologyVariable(target: ProducerTarget, queueName: string, t
       fix: "add the function itself; to one of another app give queue.grants.enqueue, and queue.topology in TASKLANE_TOPOLOGY",
     });
   const variables = taken.get(target) ?? new Map<string, string>();
-  const twin = [...variables.values()].find((other) => variableOf(other) === variableOf(queueName));
+  const twin = [...variables.values()].find((other) => topologyVariable(other) === topologyVariable(queueName));
   if (twin !== undefined)
     throw new TasklaneError("DEFINITION_INVALID", {
       what:
         twin === queueName
           ? `${target.node.path} has the topology of a queue "${queueName}" already`
-          : `${target.node.path} cannot tell queue "${queueName}" from "${twin}": the topology of both is looked up as ${variableOf(twin)}`,
+          : `${target.node.path} cannot tell queue "${queueName}" from "${twin}": the topology of both is looked up as ${topologyVariable(twin)}`,
       received: [...variables.keys()],
       expected: "each queue once, under names of their own",
       fix: "give one of two queues another queueName, or call addProducer and addWorker once for each",
     });
-  const name = variables.has(VARIABLE) ? variableOf(queueName) : VARIABLE;
+  const name = variables.has(TOPOLOGY_VARIABLE) ? topologyVariable(queueName) : TOPOLOGY_VARIABLE;
   taken.set(target, variables.set(name, queueName));
   target.addEnvironment(name, topology);
 }
@@ -55,11 +54,11 @@ export function setTopologyVariable(target: ProducerTarget, queueName: string, t
  * @throws TasklaneError `DEPLOYMENT_UNSAFE` where another queue has the variable
  */
 export function setWorkerVariable(target: LambdaFunction, queueName: string, topology: string): void {
-  const other = taken.get(target)?.get(VARIABLE);
+  const other = taken.get(target)?.get(TOPOLOGY_VARIABLE);
   if (other !== undefined && other !== queueName)
     throw new TasklaneError("DEPLOYMENT_UNSAFE", {
       what: `${target.node.path} cannot run the tasks of queue "${queueName}": it takes queue "${other}" for its own, so they would die as WRONG_QUEUE`,
-      received: `${VARIABLE} of queue "${other}"`,
+      received: `${TOPOLOGY_VARIABLE} of queue "${other}"`,
       expected: `that of queue "${queueName}"`,
       fix:
         served.get(target) === other
@@ -68,9 +67,4 @@ export function setWorkerVariable(target: LambdaFunction, queueName: string, top
     });
   setTopologyVariable(target, queueName, topology);
   served.set(target, queueName);
-}
-
-/** As clients look it up: the same name for `a-b`, `a.b` and `a_b`. */
-function variableOf(queueName: string): string {
-  return `${VARIABLE}_${queueName.toUpperCase().replace(/[^A-Z0-9]/g, "_")}`;
 }

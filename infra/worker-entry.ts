@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -114,7 +114,10 @@ function exportsOf(
     const { exports, entryPoint = "" } = Object.values(metafile.outputs).find((output) => output.entryPoint) ?? {};
     const holds = (shape: RegExp): boolean => outputFiles.some(({ text }) => shape.test(text));
     // What CommonJS exports shows when it runs.
-    const isCommonJs = metafile.inputs[entryPoint]?.format === "cjs" || holds(/\b__reExport\(/);
+    const isCommonJs =
+      metafile.inputs[entryPoint]?.format === "cjs" ||
+      holds(/\b__reExport\(/) ||
+      /\bexports\b/.test(readFileSync(entry, "utf8"));
     if (format === OutputFormat.CJS && isCommonJs) return undefined;
     // What a package exports is not seen here.
     return holds(/^export \* from /m) ? undefined : exports;

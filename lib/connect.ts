@@ -8,7 +8,7 @@ import { systemClock, systemRandom } from "./system.ts";
 import { TasklaneError } from "./task/errors.ts";
 import { runtimeTooOld } from "./task/runtime.ts";
 import type { Topology } from "./task/topology.ts";
-import { parseTopology } from "./task/topology.ts";
+import { parseTopology, TOPOLOGY_VARIABLE, topologyVariable } from "./task/topology.ts";
 
 export type { SdkClients } from "./aws/clients.ts";
 
@@ -29,7 +29,6 @@ export interface Connection {
   readonly random: Random;
 }
 
-const VARIABLE = "TASKLANE_TOPOLOGY";
 const INSTALL_SDK = "npm install @aws-sdk/client-sqs @aws-sdk/client-dynamodb @aws-sdk/client-s3";
 
 /** The clock that goes with a connection, without connecting. */
@@ -97,7 +96,7 @@ export async function resolveTopology(
 ): Promise<Topology> {
   // Types say what it is where they are checked; a cdk outputs file that was read as JSON passes for one.
   if (given !== undefined) return parseTopology(textOf(given), "the topology option", queue);
-  const names = queue === undefined ? [VARIABLE] : [variableOf(queue), VARIABLE];
+  const names = queue === undefined ? [TOPOLOGY_VARIABLE] : [topologyVariable(queue), TOPOLOGY_VARIABLE];
   for (const name of names) {
     const value = environment[name]?.trim();
     if (value !== undefined && value !== "") return readTopology(value, name, queue);
@@ -105,7 +104,7 @@ export async function resolveTopology(
   throw new TasklaneError("TOPOLOGY_MISSING", {
     what: queue === undefined ? "No topology is given" : `No topology is given for queue "${queue}"`,
     expected: `{ topology }, or ${names.join(" or ")} with its JSON or the path of a file that holds it`,
-    fix: `pass { topology }, or set ${names[0] ?? VARIABLE} as provision() and startLocal().env give it; on Lambda addWorker and addProducer of the construct set it`,
+    fix: `pass { topology }, or set ${names[0] ?? TOPOLOGY_VARIABLE} as provision() and startLocal().env give it; on Lambda addWorker and addProducer of the construct set it`,
   });
 }
 
@@ -116,13 +115,8 @@ function textOf(given: unknown): string {
     what: "The topology option is a text",
     received: given,
     expected: "the topology itself",
-    fix: `pass JSON.parse(…) of its JSON, or set ${VARIABLE}, which may also be the path of its file`,
+    fix: `pass JSON.parse(…) of its JSON, or set ${TOPOLOGY_VARIABLE}, which may also be the path of its file`,
   });
-}
-
-/** The variable that holds one queue's topology, as in `TASKLANE_TOPOLOGY_MAIL_OUT` for `mail-out`. */
-function variableOf(queue: string): string {
-  return `${VARIABLE}_${queue.toUpperCase().replace(/[^A-Z0-9]/g, "_")}`;
 }
 
 async function readTopology(value: string, name: string, queue: string | undefined): Promise<Topology> {

@@ -11,7 +11,7 @@ import { reportAttempt, taskLog } from "./attempt-report.ts";
 import type { Candidate } from "./claim.ts";
 import { sendDeadLetter } from "./dead-letter.ts";
 import type { Heartbeat } from "./heartbeat.ts";
-import { noteAttempt } from "./history.ts";
+import { noteCrash } from "./history.ts";
 import type { Disposal } from "./intake.ts";
 import { Progress } from "./progress.ts";
 import type { RunResult } from "./run.ts";
@@ -87,7 +87,7 @@ export class RunningAttempt {
       onLost: () => this.#onLost(),
       onRenewed: (record) => this.#onRenewed(record),
     });
-    if (crashed) await this.#noteCrash();
+    if (crashed) await noteCrash(services, this.#record);
     const early = this.#endBeforeStart(crashed);
     if (early !== undefined) return this.#settleUnstarted(early, undefined);
     const { signal } = this.abort;
@@ -225,23 +225,6 @@ export class RunningAttempt {
     this.#record = record;
     if (record.cancelRequested !== undefined && !this.abort.signal.aborted)
       this.abort.abort(abortReason("CANCELLED", record.cancelRequested));
-  }
-
-  async #noteCrash(): Promise<void> {
-    const { services } = this.#host;
-    const record = this.#record;
-    services.emit({ type: "crash-detected", crashes: record.crashes, ...markOf(record) });
-    await noteAttempt(
-      services,
-      { ...record, fence: record.fence - 1 },
-      {
-        attempt: record.attempts - 1,
-        at: services.clock.now(),
-        outcome: "crash",
-        code: "CRASHED",
-        message: "the process ended, or stalled longer than its lease",
-      },
-    );
   }
 
   /** Settles a claim whose handler never started: that is no attempt. */

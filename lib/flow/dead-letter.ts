@@ -1,9 +1,10 @@
+import type { Claim } from "../ports/ledger.ts";
 import type { ErrorCode } from "../task/errors.ts";
 import type { DeadLetter } from "../task/envelope.ts";
 import { encodeDeadLetter } from "../task/envelope.ts";
 import type { Json } from "../task/json.ts";
 import { parseUntrustedJson } from "../task/json.ts";
-import { DLQ_COPY_MAX_BYTES, DLQ_RETENTION_MS, QUEUE_RETENTION_MS } from "../task/limits.ts";
+import { CLOCK_SKEW_MAX_MS, DLQ_COPY_MAX_BYTES, DLQ_RETENTION_MS, QUEUE_RETENTION_MS } from "../task/limits.ts";
 import { encodePayloadRef } from "../task/payload-ref.ts";
 import type { TaskRecord } from "../task/record.ts";
 import { FRESH_COUNTS } from "../task/record.ts";
@@ -11,7 +12,8 @@ import { carrierOf } from "../task/topology.ts";
 import { shorten } from "../task/outcome.ts";
 import type { Delivery } from "./claim.ts";
 import { metaKey } from "./enqueue.ts";
-import { readHistory } from "./history.ts";
+import { retentionOf } from "./expire.ts";
+import { noteCrash, readHistory } from "./history.ts";
 import { hashText, loadInput, placePayload, storeInput } from "./payload.ts";
 import type { Services } from "./services.ts";
 import { markOf } from "./services.ts";
@@ -91,37 +93,55 @@ export async function readMeta(services: Services, record: TaskRecord): Promise<
 export type Buried = "buried" | "moved-on" | "failed";
 
 /**
- * Ends a task that was never started: its record first, then the copy in the dead letter queue.
+ * Ends a task that nobody takes up: its record first, then the copy in the dead letter queue. One whose last attempt crashed is taken over
+ * before, so that a worker which was only frozen does not take the end for its own; a wish to cancel it is granted.
  *
  * @returns `moved-on` if somebody else changed the task meanwhile
  */
-export async function buryQueued(
+export async function buryUntaken(
   services: Services,
   record: TaskRecord,
   reason: ErrorCode,
   message: string,
 ): Promise<Buried> {
+  const { ledger } = services.backend;
+  let mine = record;
+  if (record.state === "running") {
+    const [taken] = await ledger.claimMany([takeoverOf(services, record)]);
+    if (taken?.kind !== "written") return taken?.kind === "refused" ? "moved-on" : "failed";
+    mine = taken.record;
+    await noteCrash(services, mine);
+  }
+  const { cancelRequested } = mine;
+  const text = shorten(cancelRequested ?? message, RECORD_MESSAGE_MAX_CHARS);
   const now = services.clock.now();
-  const [outcome] = await services.backend.ledger.changeMany([
+  const end: Partial<TaskRecord> =
+    cancelRequested === undefined
+      ? { state: "dead", reason, message: text, expiresAt: now + deadRetentionMs(mine) }
+      : { state: "cancelled", reason: "CANCELLED", message: text, expiresAt: now + retentionOf(mine) };
+  const [outcome] = await ledger.changeMany([
     {
       id: record.id,
-      seen: record,
+      seen: mine,
+      // A takeover counts as an attempt, and here it starts none.
       patch: {
-        set: {
-          state: "dead",
-          reason,
-          message: shorten(message, RECORD_MESSAGE_MAX_CHARS),
-          finishedAt: now,
-          expiresAt: now + deadRetentionMs(record),
-        },
-        remove: ["owedAt", "leaseUntil"],
+        set: { ...end, finishedAt: now, attempts: record.attempts },
+        remove: ["owedAt", "leaseUntil", "cancelRequested"],
       },
     },
   ]);
   if (outcome?.kind === "failed" || outcome === undefined) return "failed";
   if (outcome.kind === "refused") return "moved-on";
+  if (outcome.record.state !== "dead") return "buried";
   services.emit({ type: "dead", reason, message, ...markOf(record) });
   return (await sendDeadLetter(services, outcome.record)) ? "buried" : "failed";
+}
+
+/** A lease that is over as soon as it is taken: whoever takes it and fails holds nobody up. */
+function takeoverOf(services: Services, { id, fence, messageId = "" }: TaskRecord): Claim {
+  const now = services.clock.now();
+  const takeover = { fence, endedBefore: now - CLOCK_SKEW_MAX_MS };
+  return { id, owner: services.random.token(), messageId, now, leaseUntil: now, takeover };
 }
 
 /**

@@ -2,6 +2,7 @@ import { CLOCK_SKEW_MAX_MS, HISTORY_MAX_ATTEMPTS } from "../task/limits.ts";
 import type { TaskRecord } from "../task/record.ts";
 import type { AttemptEntry } from "../task/task-ref.ts";
 import type { Services } from "./services.ts";
+import { markOf } from "./services.ts";
 
 const PREFIX = "f#";
 const KEPT_MS = 400 * 86_400_000;
@@ -24,6 +25,22 @@ export async function noteAttempt(services: Services, record: TaskRecord, entry:
     // The history is for people; the outcome itself must not fail for it.
     services.emit({ type: "history-lost", taskId: record.id, error: String(error) });
   }
+}
+
+/** Tells of the attempt before a takeover, which ended without a word. @param record as the takeover left it */
+export async function noteCrash(services: Services, record: TaskRecord): Promise<void> {
+  services.emit({ type: "crash-detected", crashes: record.crashes, ...markOf(record) });
+  await noteAttempt(
+    services,
+    { ...record, fence: record.fence - 1 },
+    {
+      attempt: record.attempts - 1,
+      at: services.clock.now(),
+      outcome: "crash",
+      code: "CRASHED",
+      message: "the process ended, or stalled longer than its lease",
+    },
+  );
 }
 
 /** The attempts that were noted, oldest first. @throws TasklaneError */

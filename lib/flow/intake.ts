@@ -5,7 +5,8 @@ import { SQS_DELAY_MAX_MS, UNKNOWN_TASK_MAX_MS } from "../task/limits.ts";
 import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
 import type { Delivery } from "./claim.ts";
-import { buryMessage, buryQueued, sendDeadLetter } from "./dead-letter.ts";
+import type { Buried } from "./dead-letter.ts";
+import { buryMessage, buryUntaken, sendDeadLetter } from "./dead-letter.ts";
 import { redriveTask } from "./redrive.ts";
 import type { Services } from "./services.ts";
 
@@ -68,8 +69,9 @@ export async function disposeOther(services: Services, delivery: Delivery, decod
   return deferUnknown(services, delivery, decoded);
 }
 
-function disposeBuried(buried: "buried" | "moved-on" | "failed"): Disposal {
-  return buried === "failed" ? { kind: "release", visibilityMs: 5_000 } : ACKNOWLEDGE;
+/** What somebody else has moved on meanwhile is looked at once more. */
+function disposeBuried(buried: Buried): Disposal {
+  return buried === "buried" ? ACKNOWLEDGE : { kind: "release", visibilityMs: 5_000 };
 }
 
 /**
@@ -83,13 +85,14 @@ async function deferUnknown(
 ): Promise<Disposal> {
   const now = services.clock.now();
   const { id, task } = decoded;
-  let since = decoded.unknownSince ?? now;
+  // A mark of a clock that is ahead must not put the end off.
+  let since = Math.min(now, decoded.unknownSince ?? now);
   if (now - since >= UNKNOWN_TASK_MAX_MS) {
     const message =
       decoded.kind === "newer"
         ? "no worker has known the version of its message for a day"
         : `no worker could take task "${task}" for a day: none that saw it has a handler, or its timeout is above their function's`;
-    const judged = await buryUnknown(services, id, message);
+    const judged = await buryUnknown(services, delivery, id, message);
     if (typeof judged === "object") return judged;
     since = judged;
   }
@@ -108,19 +111,27 @@ async function deferUnknown(
  * Ends a task that nobody has taken for a day. Where somebody who knows it ran it meanwhile, or where it may not run yet, the day begins
  * anew: then answers when, in milliseconds since 1970, which may be still to come.
  */
-async function buryUnknown(services: Services, id: string, message: string): Promise<Disposal | number> {
+async function buryUnknown(
+  services: Services,
+  { message: { receiveCount } }: Delivery,
+  id: string,
+  why: string,
+): Promise<Disposal | number> {
   try {
     const now = services.clock.now();
     const [record] = await services.backend.ledger.readMany([id]);
     if (record === undefined || isGone(record, now)) return ACKNOWLEDGE;
-    if (record.state === "dead") return disposeBuried((await sendDeadLetter(services, record)) ? "buried" : "failed");
+    // Its letter may not have left; a message that comes for the first time is an old copy.
+    if (record.state === "dead" && receiveCount > 1)
+      return disposeBuried((await sendDeadLetter(services, record)) ? "buried" : "failed");
     // Somebody who knows it has ended it meanwhile, or it was cancelled.
     if (isFinal(record.state)) return ACKNOWLEDGE;
+    // The scheduler sends a far task's message: this copy is not needed.
+    if (record.notBefore - now > SQS_DELAY_MAX_MS && record.owedAt !== undefined) return ACKNOWLEDGE;
     // A lease that is over is a crash: whoever would take it over has to know it too.
-    const leaseUntil = record.state === "running" ? (record.leaseUntil ?? 0) : 0;
-    const takenAt = Math.max(record.notBefore, record.startedAt ?? 0, leaseUntil);
+    const takenAt = Math.max(record.notBefore, record.state === "running" ? (record.leaseUntil ?? 0) : 0);
     if (now - takenAt < UNKNOWN_TASK_MAX_MS) return takenAt;
-    return disposeBuried(await buryQueued(services, record, "UNKNOWN_TASK", message));
+    return disposeBuried(await buryUntaken(services, record, "UNKNOWN_TASK", why));
   } catch {
     // The ledger did not answer: the message stays, and comes again.
     return disposeBuried("failed");

@@ -121,7 +121,7 @@ export class Producer {
   /** One entry that is no entry, or whose own code throws, is refused alone: what the others came to must not be lost. */
   async #prepareEntry<T extends AnyTask>(task: T, entry: EnqueueEntry<T>): Promise<PreparedTask | TasklaneError> {
     try {
-      if (!("input" in entry)) return withoutInput(entry);
+      if (typeof entry !== "object" || entry === null || !("input" in entry)) return withoutInput(entry);
       return await this.#prepare(task, entry.input, entry.options ?? {});
     } catch (error) {
       if (TasklaneError.is(error)) return error;
@@ -173,10 +173,10 @@ export class Producer {
 }
 
 /** Bare inputs in place of entries: their schema would complain of an input that nobody gave. */
-function withoutInput(entry: object): TasklaneError {
+function withoutInput(entry: unknown): TasklaneError {
   return new TasklaneError("OPTION_INVALID", {
     what: "An entry of enqueueMany has no input",
-    received: Object.keys(entry),
+    received: typeof entry === "object" && entry !== null ? Object.keys(entry) : entry,
     expected: "{ input, options? }",
     fix: "for plain inputs: inputs.map((input) => ({ input }))",
   });

@@ -4,7 +4,7 @@ import type { Lane } from "../task/lane.ts";
 import { RECEIVE_LIMIT } from "../task/limits.ts";
 import { isGone } from "../task/record.ts";
 import { deployedLanes } from "../task/topology.ts";
-import { buryMessage, buryQueued, sendDeadLetter } from "./dead-letter.ts";
+import { buryMessage, buryUntaken, sendDeadLetter } from "./dead-letter.ts";
 import { PATIENCE_MS } from "./recover-run.ts";
 import type { Run } from "./recover-run.ts";
 import type { Services } from "./services.ts";
@@ -82,7 +82,7 @@ async function sweepLetter(services: Services, lane: Lane, message: ReceivedMess
   const buried =
     record.state === "dead"
       ? (await sendDeadLetter(services, record)) && "moved-on"
-      : await buryQueued(services, record, "RECEIVE_LIMIT", text);
+      : await buryUntaken(services, record, "RECEIVE_LIMIT", text);
   if (buried !== false && buried !== "failed") await queue.acknowledge(address, [message.receipt]);
   return buried === "buried";
 }

@@ -3,7 +3,7 @@ import { RESENDS_MAX, SPARSE_SHARDS, SQS_DELAY_MAX_MS } from "../task/limits.ts"
 import type { RecordPatch, TaskRecord } from "../task/record.ts";
 import { isGone } from "../task/record.ts";
 import { isFinal } from "../task/states.ts";
-import { buryQueued } from "./dead-letter.ts";
+import { buryUntaken } from "./dead-letter.ts";
 import { expireLate } from "./expire.ts";
 import type { Run } from "./recover-run.ts";
 import { isLaneEmpty, OLD_MS, PATIENCE_MS, resend } from "./recover-run.ts";
@@ -51,7 +51,7 @@ async function payPage(services: Services, run: Run, ids: readonly string[]): Pr
   for (const { record, plan } of due)
     if (plan.kind === "bury") {
       const why = `sent again ${record.resends} times, and no worker claimed it`;
-      if ((await buryQueued(services, record, "UNCLAIMABLE", why)) !== "moved-on") run.buried++;
+      if ((await buryUntaken(services, record, "UNCLAIMABLE", why)) !== "moved-on") run.buried++;
     }
   const toSend = due.filter(({ plan }) => plan.kind === "send");
   const sent = await resend(

@@ -74,7 +74,9 @@ export async function readyInput(
     ),
   };
   const now = services.clock.now();
-  const unknownSince = envelope.unknownSince ?? now;
+  // Only the message of its last put-back tells since when: a worker that takes it has run it since an older one was written.
+  const { unknownSince: noted = now, notBefore = 0 } = envelope;
+  const unknownSince = record.notBefore <= Math.max(noted, notBefore) ? noted : now;
   if (now - unknownSince >= UNKNOWN_TASK_MAX_MS) return { ok: false, outcome: { kind: "dead", failure }, json };
   const delayMs = Math.round(UNKNOWN_DELAY_MS * (0.5 + services.random.next()));
   return { ok: false, outcome: { kind: "deferred", failure, delayMs }, json, unknownSince };

@@ -1,5 +1,5 @@
 import { TasklaneError } from "./errors.ts";
-import { parseUntrustedJson } from "./json.ts";
+import { canonicalJson, parseUntrustedJson } from "./json.ts";
 import type { Json } from "./json.ts";
 import type { Lane } from "./lane.ts";
 import { isLane, LANES } from "./lane.ts";
@@ -116,6 +116,14 @@ export function deployedLanes(topology: Topology): readonly Lane[] {
   return LANES.filter((lane) => topology.lanes[lane] !== undefined);
 }
 
+/** The variable of the environment that holds a topology, or the path of its file. */
+export const TOPOLOGY_VARIABLE = "TASKLANE_TOPOLOGY";
+
+/** The variable that holds one queue's topology, as in `TASKLANE_TOPOLOGY_MAIL_OUT` for `mail-out`, `mail.out` and `mail_out`. */
+export function topologyVariable(queue: string): string {
+  return `${TOPOLOGY_VARIABLE}_${queue.toUpperCase().replace(/[^A-Z0-9]/g, "_")}`;
+}
+
 /**
  * Reads a topology from JSON: its own form, or a cdk outputs file, in which the values of some outputs are that form.
  *
@@ -125,34 +133,41 @@ export function deployedLanes(topology: Topology): readonly Lane[] {
 export function parseTopology(json: string, source: string, queue?: string): Topology {
   const parsed = parseUntrustedJson(json, 1_000_000);
   if (!parsed.ok) return refuse(source, parsed.reason);
+  const all = findTopologies(parsed.value, 0);
+  const meant = queue === undefined ? all : all.filter(({ topology }) => topology.queue === queue);
+  const [found] = meant;
+  if (found === undefined)
+    return all.length === 0 || queue === undefined
+      ? refuse(source, "it holds no queue, lanes, table and bucket")
+      : refuseOthers(source, queue, all);
   // An outputs file may hold the same one twice.
-  const found = new Map(findTopologies(parsed.value, source, 0).map((topology) => [topology.queue, topology]));
-  const [only, another] = found.values();
-  if (only === undefined) return refuse(source, "it holds no queue, lanes, table and bucket");
-  if (queue !== undefined) return found.get(queue) ?? refuseOthers(source, queue, [...found.keys()]);
-  if (another === undefined) return only;
-  throw new TasklaneError("TOPOLOGY_INVALID", {
-    what: `The topology in ${source} is that of more than one queue`,
-    received: [...found.keys()],
-    expected: "one, or the name of the one that is meant",
-    fix: "name it by the option queue, or by queueName for TaskQueue.fromTopology",
-  });
+  const texts = new Set(meant.map((each) => canonicalJson({ ...each }, source)));
+  if (texts.size > 1) return refuseSeveral(source, meant);
+  return {
+    ...found.topology,
+    ...readEndpoint(found.endpoint, `the endpoint of queue "${found.topology.queue}" in ${source}`),
+  };
 }
 
-function findTopologies(value: Json, source: string, depth: number): Topology[] {
+/** A topology whose endpoint is looked at once it is known to be the one that is meant. */
+interface Found {
+  readonly topology: Topology;
+  readonly endpoint: Json;
+}
+
+function findTopologies(value: Json, depth: number): Found[] {
   if (typeof value === "string" && depth > 0 && value.includes('"lanes"')) {
     const inner = parseUntrustedJson(value, 100_000);
-    return inner.ok ? findTopologies(inner.value, source, depth + 1) : [];
+    return inner.ok ? findTopologies(inner.value, depth + 1) : [];
   }
   if (typeof value !== "object" || value === null || Array.isArray(value) || depth > 3) return [];
-  if (value["lanes"] === undefined)
-    return Object.values(value).flatMap((inner) => findTopologies(inner, source, depth + 1));
-  const topology = readTopology(value, source);
-  return topology === undefined ? [] : [topology];
+  if (value["lanes"] === undefined) return Object.values(value).flatMap((inner) => findTopologies(inner, depth + 1));
+  const topology = readTopology(value);
+  return topology === undefined ? [] : [{ topology, endpoint: value["endpoint"] ?? null }];
 }
 
-function readTopology(value: { [key: string]: Json }, source: string): Topology | undefined {
-  const { queue, region, endpoint, lanes, table, bucket } = value;
+function readTopology(value: { [key: string]: Json }): Topology | undefined {
+  const { queue, region, lanes, table, bucket } = value;
   if (typeof queue !== "string" || !NAME_PATTERN.test(queue) || typeof table !== "string" || typeof bucket !== "string")
     return undefined;
   if (typeof lanes !== "object" || lanes === null || Array.isArray(lanes)) return undefined;
@@ -168,19 +183,12 @@ function readTopology(value: { [key: string]: Json }, source: string): Topology 
     };
   }
   if (found.normal === undefined) return undefined;
-  return {
-    queue,
-    lanes: found,
-    table,
-    bucket,
-    ...(typeof region === "string" ? { region } : {}),
-    ...readEndpoint(endpoint, `the endpoint of queue "${queue}" in ${source}`),
-  };
+  return { queue, lanes: found, table, bucket, ...(typeof region === "string" ? { region } : {}) };
 }
 
 /** Half an endpoint is refused: the services that it leaves out would be AWS's. */
-function readEndpoint(value: Json | undefined, what: string): { endpoint?: string | Endpoints } {
-  if (value === undefined || value === null) return {};
+function readEndpoint(value: Json, what: string): { endpoint?: string | Endpoints } {
+  if (value === null) return {};
   if (!isEndpoint(value))
     throw new TasklaneError("TOPOLOGY_INVALID", {
       what: `There is no address in ${what}`,
@@ -209,12 +217,28 @@ function isUrl(value: unknown): boolean {
   return typeof value === "string" && /^https?:\/\//i.test(value) && URL.canParse(value);
 }
 
-function refuseOthers(source: string, queue: string, found: readonly string[]): never {
+function refuseOthers(source: string, queue: string, found: readonly Found[]): never {
+  const names = [...new Set(found.map(({ topology }) => topology.queue))];
   throw new TasklaneError("TOPOLOGY_MISSING", {
     what: `The topology in ${source} is that of another queue`,
-    received: found.length === 1 ? found[0] : found,
+    received: names.length === 1 ? names[0] : names,
     expected: queue,
-    fix: "give that queue's, as { topology } or in TASKLANE_TOPOLOGY_<QUEUE>, or leave queue out",
+    fix: `give that queue's, as { topology } or in ${topologyVariable(queue)}, or correct the name in queue (queueName for TaskQueue.fromTopology)`,
+  });
+}
+
+function refuseSeveral(source: string, found: readonly Found[]): never {
+  const names = new Set(found.map(({ topology }) => topology.queue));
+  const isOneName = names.size === 1;
+  throw new TasklaneError("TOPOLOGY_INVALID", {
+    what: `The topology in ${source} is that of more than one queue`,
+    received: isOneName
+      ? `${[...names].join()}, of tables ${found.map(({ topology }) => topology.table).join(" and ")}`
+      : [...names],
+    expected: isOneName ? "one" : "one, or the name of the one that is meant",
+    fix: isOneName
+      ? "give the output Topology of the one that is meant by itself"
+      : "name it by the option queue, or by queueName for TaskQueue.fromTopology",
   });
 }
 

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
+import { spawnSync } from "node:child_process";
+import { setTimeout as realPause } from "node:timers/promises";
 import { defineTask } from "../../lib/index.ts";
 import { nextTurn } from "../../lib/system.ts";
 import { createMemoryQueue } from "../../lib/testing/index.ts";
@@ -28,6 +30,17 @@ test("a result of a task without a handler says so", async () => {
   const [task] = await queue.client.enqueueMany(other, [{ input: { n: 1 } }]);
   await queue.drain();
   await expect(task?.result()).rejects.toMatchObject({ fix: 'give createMemoryQueue the handler of "other"' });
+});
+
+test("a result survives that its process was busy for long before drain()", async () => {
+  const queue = createMemoryQueue({ handlers: [errand.handle(async ({ n }) => (await realPause(500), n))] });
+  const task = await queue.client.enqueue(errand, { n: 7 });
+  const result = task.result();
+  await realPause(100);
+  spawnSync("sleep", ["3.2"]);
+  const drained = queue.drain();
+  expect(await result).toBe(7);
+  await drained;
 });
 
 test("a result that is awaited beside drain() waits for a handler that does real work", async () => {

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { sleep } from "../../lib/ports/clock.ts";
+import type { Duration } from "../../lib/task/duration.ts";
 import { defineTask } from "../../lib/task/define-task.ts";
 import { SnoozeError } from "../../lib/task/handler-errors.ts";
 import { encodeEnvelope, markUnknownSince } from "../../lib/task/envelope.ts";
+import type { TaskRef } from "../../lib/task/task-ref.ts";
 import type { FlowWorld } from "../support/flow-world.ts";
 import { flowWorld } from "../support/flow-world.ts";
 
@@ -26,6 +28,35 @@ function asNewer(body: string): string {
 async function queueDepth(world: FlowWorld): Promise<number> {
   const { visible, delayed, inFlight } = await world.backend.queue.depth({ lane: "normal" });
   return visible + delayed + inFlight;
+}
+
+/** A task whose worker is killed in the middle of it, and comes no more. */
+async function crashOnce(world: FlowWorld): Promise<TaskRef> {
+  const crashing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
+    scheduler: false,
+    lease: "10s",
+  });
+  const task = await world.client.enqueue(renamed, { n: 1 });
+  await world.until(() => world.record(task.id).state === "running");
+  crashing.host.kill();
+  return task;
+}
+
+/** A task that has put itself off, a copy of its message that nobody has known for a day, and no worker that knows it. */
+async function snoozedWithOldCopy(delay: Duration): Promise<{ world: FlowWorld; task: TaskRef }> {
+  const world = await flowWorld();
+  const handler = renamed.handle(() => {
+    throw new SnoozeError(delay);
+  });
+  const knowing = world.worker([handler], { scheduler: false });
+  const task = await world.client.enqueue(renamed, { n: 1 });
+  await world.until(() => world.record(task.id).snoozes === 1);
+  knowing.stop();
+  await world.during(knowing.ended);
+  const body = world.calls.find(({ verb }) => verb === "send")?.entry ?? "";
+  await send(world, markUnknownSince(body, world.clock.now() - DAY_MS));
+  world.worker([known.handle(() => undefined)], { scheduler: false });
+  return { world, task };
 }
 
 describe("F10 F44 a task that this worker does not know", () => {
@@ -57,13 +88,7 @@ describe("F10 F44 a task that this worker does not know", () => {
 
   test("is dead a day after its last attempt crashed where it was known, and nothing of it stays behind", async () => {
     const world = await flowWorld();
-    const crashing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
-      scheduler: false,
-      lease: "10s",
-    });
-    const task = await world.client.enqueue(renamed, { n: 1 });
-    await world.until(() => world.record(task.id).state === "running");
-    crashing.host.kill();
+    const task = await crashOnce(world);
     world.worker([known.handle(() => undefined)]);
     await world.advance(DAY_MS - 60_000);
     expect(world.record(task.id).state).toBe("running");
@@ -77,19 +102,137 @@ describe("F10 F44 a task that this worker does not know", () => {
 
   test("goes on where its last attempt crashed, once a worker that knows it is back within the day", async () => {
     const world = await flowWorld();
-    const crashing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
-      scheduler: false,
-      lease: "10s",
-    });
-    const task = await world.client.enqueue(renamed, { n: 1 });
-    await world.until(() => world.record(task.id).state === "running");
-    crashing.host.kill();
+    const task = await crashOnce(world);
     const other = world.worker([known.handle(() => undefined)], { scheduler: false });
     await world.advance("23h");
     other.stop();
     world.worker([renamed.handle(() => undefined)], { scheduler: false });
     await world.until(() => world.record(task.id).state === "succeeded", "1h");
     expect(world.record(task.id)).toMatchObject({ attempts: 2, crashes: 1 });
+    await world.close();
+  });
+
+  test("that crashed and was to be cancelled is cancelled, without a letter", async () => {
+    const world = await flowWorld();
+    const task = await crashOnce(world);
+    expect(await task.cancel("not needed")).toBe("running");
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    await world.advance(DAY_MS + 3_600_000);
+    expect(world.record(task.id)).toMatchObject({ state: "cancelled", reason: "CANCELLED", attempts: 1, crashes: 1 });
+    expect(await world.letters()).toEqual([]);
+    expect(await queueDepth(world)).toBe(0);
+    await world.close();
+  });
+
+  test("has one letter, however many messages the scheduler has sent for it", async () => {
+    const world = await flowWorld();
+    const knowing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
+      scheduler: false,
+      lease: "10s",
+    });
+    const task = await world.client.enqueue(renamed, { n: 1 }, { delay: "2h" });
+    world.worker([known.handle(() => undefined)]);
+    await world.until(() => world.record(task.id).state === "running", "4h");
+    knowing.host.kill();
+    await world.advance(2.5 * DAY_MS);
+    expect(world.of("resent", task.id).length).toBeGreaterThan(2);
+    expect(await world.letters()).toMatchObject([{ id: task.id, reason: "UNKNOWN_TASK" }]);
+    expect(world.of("crash-detected", task.id)).toHaveLength(1);
+    expect(await queueDepth(world)).toBe(0);
+    await world.close();
+  });
+
+  test("F43 that is buried behind a frozen worker's back is lost to it: it does not take the end for its own", async () => {
+    const world = await flowWorld();
+    const frozen = world.worker((host) => [renamed.handle(() => host.pause(1_000))], {
+      scheduler: false,
+      lease: "10s",
+    });
+    const task = await world.client.enqueue(renamed, { n: 1 });
+    await world.until(() => world.record(task.id).state === "running");
+    frozen.host.freeze();
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    await world.advance(DAY_MS + 3_600_000);
+    expect(world.record(task.id).state).toBe("dead");
+    frozen.host.thaw();
+    await world.advance("1m");
+    expect(world.of("attempt-ended", task.id)).toMatchObject([{ outcome: "lost" }]);
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK", attempts: 1 });
+    await world.close();
+  });
+
+  test("keeps its life where a frozen worker goes on in the moment before it is buried", async () => {
+    const world = await flowWorld();
+    const frozen = world.worker((host) => [renamed.handle(() => host.pause(600_000))], {
+      scheduler: false,
+      lease: "10s",
+    });
+    const task = await world.client.enqueue(renamed, { n: 1 });
+    await world.until(() => world.record(task.id).state === "running");
+    frozen.host.freeze();
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    let reads = 0;
+    world.faults = async ({ verb }) => {
+      if (verb !== "claimMany" || reads++ > 0) return undefined;
+      const { id, fence, owner } = world.record(task.id);
+      const patch = { set: { leaseUntil: world.clock.now() + 60_000 } };
+      await world.backend.ledger.renewMany([{ id, fence, owner, patch }]);
+      return undefined;
+    };
+    await world.until(() => reads > 0, "25h");
+    await world.advance("30s");
+    expect(world.record(task.id)).toMatchObject({ state: "running", attempts: 1, crashes: 0 });
+    expect(await queueDepth(world)).toBeGreaterThan(0);
+    frozen.host.kill();
+    await world.close();
+  });
+
+  test("counts the day from the end of its last lease, and not from its start", async () => {
+    const world = await flowWorld();
+    const long = defineTask({ name: "long", input: z.object({ n: z.number() }), timeout: "11h" });
+    const knowing = world.worker((host) => [long.handle(() => host.pause(20_000_000))], { scheduler: false });
+    const task = await world.client.enqueue(long, { n: 1 });
+    await world.until(() => world.record(task.id).state === "running");
+    const body = world.calls.find(({ verb }) => verb === "send")?.entry ?? "";
+    await send(world, markUnknownSince(body, world.clock.now() - DAY_MS));
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    await world.advance("4h");
+    knowing.host.kill();
+    await world.advance(DAY_MS - 120_000);
+    expect(world.record(task.id).state).toBe("running");
+    await world.advance("30m");
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK" });
+    await world.close();
+  });
+
+  test("that may not run for days needs no old copy: the scheduler sends its message", async () => {
+    const { world, task } = await snoozedWithOldCopy("5d");
+    await world.advance("1h");
+    expect(await queueDepth(world)).toBe(0);
+    expect(world.record(task.id)).toMatchObject({ state: "queued", snoozes: 1 });
+    await world.close();
+  });
+
+  test("that may not run yet begins its day when it may, and is not looked up each time", async () => {
+    const { world, task } = await snoozedWithOldCopy("14m");
+    const calls = world.calls.length;
+    await world.advance(DAY_MS);
+    expect(world.record(task.id)).toMatchObject({ state: "queued", snoozes: 1 });
+    expect(world.calls.slice(calls).filter(({ verb }) => verb === "readMany").length).toBeLessThan(5);
+    await world.advance("30m");
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK" });
+    await world.close();
+  });
+
+  test("ends by the day, though a clock that was ahead marked its message", async () => {
+    const world = await flowWorld();
+    const task = await world.client.enqueue(renamed, { n: 1 });
+    const [message] = await world.take("normal", 60_000);
+    await world.backend.queue.acknowledge({ lane: "normal" }, [message?.receipt ?? ""]);
+    await send(world, markUnknownSince(message?.body ?? "", world.clock.now() + 400 * DAY_MS));
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    await world.advance(DAY_MS + 120_000);
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK" });
     await world.close();
   });
 
@@ -181,6 +324,31 @@ describe("F44 F45 an input that this worker's schema refuses", () => {
     world.worker([known.handle(() => undefined)]);
     await world.until(() => world.record(task.id).state === "succeeded", "5m");
     expect(world.record(task.id).attempts).toBe(1);
+    await world.close();
+  });
+
+  test("does not die of an old copy that was refused elsewhere, while a worker that takes it has run it since", async () => {
+    const world = await flowWorld();
+    const first = world.worker(
+      [
+        known.handle(() => {
+          throw new SnoozeError("20m");
+        }),
+      ],
+      { scheduler: false },
+    );
+    const task = await world.client.enqueue(known, { n: 1 });
+    await world.until(() => world.record(task.id).snoozes === 1);
+    first.stop();
+    await world.during(first.ended);
+    const body = world.calls.find(({ verb }) => verb === "send")?.entry ?? "";
+    await world.advance("21m");
+    await send(world, markUnknownSince(body, world.clock.now() - DAY_MS));
+    world.worker([stricter.handle(() => undefined)], { scheduler: false });
+    await world.advance(DAY_MS - 3_600_000);
+    expect(world.record(task.id)).toMatchObject({ state: "queued", snoozes: 1 });
+    await world.advance("2h");
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "INPUT_INVALID" });
     await world.close();
   });
 

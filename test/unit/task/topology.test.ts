@@ -63,6 +63,15 @@ describe("a topology", () => {
     expect(wrong.message).toMatch(/another queue.*"mail".*Expected: nobody's/s);
   });
 
+  test("is refused, where a cdk outputs file has two queues of its name", () => {
+    const outputs = JSON.stringify({ Staging: { T: JSON.stringify(full) }, Prod: { T: { ...full, table: "prod" } } });
+    for (const queue of [undefined, full.queue]) {
+      const error = refusalOf(() => parseTopology(outputs, "outputs.json", queue));
+      expect(error.code).toBe("TOPOLOGY_INVALID");
+      expect(error.message).toMatch(/more than one queue.*shop-production, of tables .* and prod/s);
+    }
+  });
+
   test("is one, although a cdk outputs file has it twice", () => {
     const outputs = JSON.stringify({ Shop: { A: JSON.stringify(full), B: full } });
     expect(parseTopology(outputs, "outputs.json")).toEqual(full);
@@ -137,8 +146,11 @@ describe("a topology", () => {
     for (const queue of [undefined, full.queue]) {
       const error = refusalOf(() => parseTopology(json, "outputs.json", queue));
       expect(error.code).toBe("TOPOLOGY_INVALID");
-      expect(error.message).toMatch(/endpoint of queue "shop-production" in outputs\.json.*Expected: .*http:\/\//);
+      expect(error.message).toMatch(
+        queue === undefined ? /more than one queue/ : /endpoint of queue "shop-production" in outputs\.json.*http:\/\//,
+      );
     }
+    expect(parseTopology(json, "outputs.json", "mail").queue).toBe("mail");
   });
 
   test("carries a lane that is not deployed in the normal one", () => {
