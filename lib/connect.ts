@@ -110,9 +110,9 @@ export async function resolveTopology(
 
 /** @throws TasklaneError `TOPOLOGY_INVALID` for the path of a file, which only the variable may be */
 function textOf(given: unknown): string {
-  if (typeof given !== "string") return JSON.stringify(given) ?? "";
+  if (typeof given !== "string" && !(given instanceof URL)) return JSON.stringify(given) ?? "";
   throw new TasklaneError("TOPOLOGY_INVALID", {
-    what: "The topology option is a text",
+    what: "The topology option is a text or a URL",
     received: given,
     expected: "the topology itself",
     fix: `pass JSON.parse(…) of its JSON, or set ${TOPOLOGY_VARIABLE}, which may also be the path of its file`,

@@ -88,6 +88,13 @@ async function deliver(handler: unknown, mails: readonly object[]): Promise<numb
   return failed.size;
 }
 
+test("the page's event of one's own brings one message again", async () => {
+  const print = vi.spyOn(console, "log").mockImplementation(() => undefined);
+  await import("./try.ts");
+  expect(print.mock.calls).toEqual([[{ batchItemFailures: [{ itemIdentifier: "message-1" }] }]]);
+  print.mockRestore();
+});
+
 describe("a plain SQS handler", () => {
   const ada = { id: "1", to: "ada@example.com" };
   const bob = { id: "2", to: "bob@example.com" };

@@ -77,7 +77,7 @@ export function toTasklaneError(error: unknown, call: AwsCall): TasklaneError {
     return new TasklaneError("PERMISSION_DENIED", {
       what: `AWS took no credentials for ${where}`,
       received,
-      fix: "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to credentials of the queue's account that aws sts get-caller-identity takes",
+      fix: fixForCredentials(process.env["AWS_PROFILE"]),
       cause: error,
     });
   if (KEY_REFUSED.test(failure.name))
@@ -115,6 +115,13 @@ export function toTasklaneError(error: unknown, call: AwsCall): TasklaneError {
     fix: failure.status === undefined ? "check the network and the topology's endpoint, then try again" : "try again",
     cause: error,
   });
+}
+
+function fixForCredentials(profile: string | undefined): string {
+  const good = "credentials of the queue's account that aws sts get-caller-identity takes";
+  return profile === undefined || profile === ""
+    ? `set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, to ${good}`
+    : `AWS_PROFILE is "${profile}", which goes before AWS_ACCESS_KEY_ID: see that this profile has ${good}, or unset it`;
 }
 
 /**

@@ -79,7 +79,9 @@ export class Producer {
       {
         what: `${failed.length} of ${entries.length} entries of task "${task.name}" were refused`,
         received: failed[0]?.error.message,
-        fix: "error.accepted has what is in the queue, error.failed the rest with their errors: call again with those",
+        fix: failed.every(({ error }) => error.code === "OPTION_INVALID" && error.fix === failed[0]?.error.fix)
+          ? failed[0]?.error.fix
+          : "error.accepted has what is in the queue, error.failed the rest with their errors: call again with those",
         cause: failed[0]?.error,
       },
       accepted,

@@ -40,6 +40,9 @@ function runBeside(endpoint: string, program: string, given: readonly string[]):
       env: {
         ...process.env,
         AWS_ENDPOINT_URL: endpoint,
+        // A profile and a session of somebody's own go before these credentials, or do not fit them.
+        AWS_PROFILE: undefined,
+        AWS_SESSION_TOKEN: undefined,
         AWS_ACCESS_KEY_ID: "test",
         AWS_SECRET_ACCESS_KEY: "test",
         AWS_REGION: "us-east-1",

@@ -4,7 +4,8 @@ import { connect as openSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { toTasklaneError } from "../../lib/aws/aws-errors.ts";
 import { makeClients } from "../../lib/aws/clients.ts";
 import { connect, resolveTopology } from "../../lib/connect.ts";
 import type { EmbeddedStack } from "../../lib/local/embedded-stack.ts";
@@ -75,6 +76,8 @@ describe("the topology is found", () => {
     await expect(resolveTopology(JSON.parse('"outputs.json"'))).rejects.toThrow(
       /set TASKLANE_TOPOLOGY.*path of its file/,
     );
+    const url: unknown = new URL("file:///outputs.json");
+    await expect(resolveTopology(url as undefined)).rejects.toThrow(/is a text or a URL/);
   });
 
   test("or missed with both ways to give it", async () => {
@@ -124,6 +127,19 @@ describe("clients", () => {
     const made = makeClients({ endpoint: "http://127.0.0.1:2" }, { sqs: given.sqs });
     expect(made.sqs).toBe(given.sqs);
     expect(made.dynamodb).not.toBe(given.dynamodb);
+  });
+});
+
+describe("credentials that cannot be loaded", () => {
+  const failure = Object.assign(new Error("Could not load credentials"), { name: "CredentialsProviderError" });
+  const fix = (): string | undefined => toTasklaneError(failure, { action: "dynamodb:PutItem", resource: "t" }).fix;
+  afterEach(() => vi.unstubAllEnvs());
+
+  test("are laid to the profile where one is named, since it goes before the others", () => {
+    vi.stubEnv("AWS_PROFILE", "me");
+    expect(fix()).toMatch(/^AWS_PROFILE is "me".*or unset it$/);
+    vi.stubEnv("AWS_PROFILE", "");
+    expect(fix()).toMatch(/^set AWS_PROFILE, or AWS_ACCESS_KEY_ID/);
   });
 });
 

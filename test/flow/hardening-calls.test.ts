@@ -117,6 +117,15 @@ describe("a mistake that types find where they are checked", () => {
     await world.close();
   });
 
+  test("is told of with its own fix, where it is that of every entry", async () => {
+    const world = await flowWorld();
+    await expect(world.client.enqueueMany(errand, loose([{ n: 1 }, { n: 2 }]))).rejects.toMatchObject({
+      code: "ENQUEUE_MANY_FAILED",
+      fix: expect.stringContaining("inputs.map((input) => ({ input }))"),
+    });
+    await world.close();
+  });
+
   test("is refused by result(), and by startLocal() before anything starts", async () => {
     const world = await flowWorld();
     const task = await world.client.enqueue(errand, { n: 1 });
