@@ -117,7 +117,7 @@ function exportsOf(
     const isCommonJs =
       metafile.inputs[entryPoint]?.format === "cjs" ||
       holds(/\b__reExport\(/) ||
-      /\bexports\b/.test(readFileSync(entry, "utf8"));
+      /\bexports\s*[.[=]/.test(readFileSync(entry, "utf8"));
     if (format === OutputFormat.CJS && isCommonJs) return undefined;
     // What a package exports is not seen here.
     return holds(/^export \* from /m) ? undefined : exports;

@@ -1,4 +1,4 @@
-import type { Claim } from "../ports/ledger.ts";
+import type { Claim, SeenWrite } from "../ports/ledger.ts";
 import type { ErrorCode } from "../task/errors.ts";
 import type { DeadLetter } from "../task/envelope.ts";
 import { encodeDeadLetter } from "../task/envelope.ts";
@@ -11,6 +11,7 @@ import { FRESH_COUNTS } from "../task/record.ts";
 import { carrierOf } from "../task/topology.ts";
 import { shorten } from "../task/outcome.ts";
 import type { Delivery } from "./claim.ts";
+import { claimOrAsk } from "./claim.ts";
 import { metaKey } from "./enqueue.ts";
 import { retentionOf } from "./expire.ts";
 import { noteCrash, readHistory } from "./history.ts";
@@ -106,8 +107,9 @@ export async function buryUntaken(
 ): Promise<Buried> {
   const { ledger } = services.backend;
   let mine = record;
-  if (record.state === "running") {
-    const [taken] = await ledger.claimMany([takeoverOf(services, record)]);
+  // One that was taken over and then not ended is gone on with.
+  if (record.state === "running" && !record.owner.startsWith(BURIER)) {
+    const [taken] = await claimOrAsk(ledger, [takeoverOf(services, record)]);
     if (taken?.kind !== "written") return taken?.kind === "refused" ? "moved-on" : "failed";
     mine = taken.record;
     await noteCrash(services, mine);
@@ -119,17 +121,15 @@ export async function buryUntaken(
     cancelRequested === undefined
       ? { state: "dead", reason, message: text, expiresAt: now + deadRetentionMs(mine) }
       : { state: "cancelled", reason: "CANCELLED", message: text, expiresAt: now + retentionOf(mine) };
-  const [outcome] = await ledger.changeMany([
-    {
-      id: record.id,
-      seen: mine,
-      // A takeover counts as an attempt, and here it starts none.
-      patch: {
-        set: { ...end, finishedAt: now, attempts: record.attempts },
-        remove: ["owedAt", "leaseUntil", "cancelRequested"],
-      },
-    },
-  ]);
+  // A takeover counts as an attempt, and here it starts none.
+  const attempts = mine.attempts - (mine.state === "running" ? 1 : 0);
+  const write: SeenWrite = {
+    id: record.id,
+    seen: mine,
+    patch: { set: { ...end, finishedAt: now, attempts }, remove: ["owedAt", "leaseUntil", "cancelRequested"] },
+  };
+  let [outcome] = await ledger.changeMany([write]);
+  if (outcome?.kind === "failed") [outcome] = await ledger.changeMany([write]);
   if (outcome?.kind === "failed" || outcome === undefined) return "failed";
   if (outcome.kind === "refused") return "moved-on";
   if (outcome.record.state !== "dead") return "buried";
@@ -137,11 +137,22 @@ export async function buryUntaken(
   return (await sendDeadLetter(services, outcome.record)) ? "buried" : "failed";
 }
 
-/** A lease that is over as soon as it is taken: whoever takes it and fails holds nobody up. */
-function takeoverOf(services: Services, { id, fence, messageId = "" }: TaskRecord): Claim {
+/** The owners of takeovers for the sake of an end alone. */
+const BURIER = "burier.";
+
+/** Moves the fence and the owner on, and leaves all times as they are: nothing starts by it, and its lease is over already. */
+function takeoverOf(services: Services, record: TaskRecord): Claim {
   const now = services.clock.now();
-  const takeover = { fence, endedBefore: now - CLOCK_SKEW_MAX_MS };
-  return { id, owner: services.random.token(), messageId, now, leaseUntil: now, takeover };
+  const { id, fence, messageId = "", startedAt = now, leaseUntil = now } = record;
+  const owner = BURIER + services.random.token();
+  return {
+    id,
+    owner,
+    messageId,
+    now: startedAt,
+    leaseUntil,
+    takeover: { fence, endedBefore: now - CLOCK_SKEW_MAX_MS },
+  };
 }
 
 /**

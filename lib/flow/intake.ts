@@ -92,7 +92,7 @@ async function deferUnknown(
       decoded.kind === "newer"
         ? "no worker has known the version of its message for a day"
         : `no worker could take task "${task}" for a day: none that saw it has a handler, or its timeout is above their function's`;
-    const judged = await buryUnknown(services, delivery, id, message);
+    const judged = await buryUnknown(services, delivery, id, message, since);
     if (typeof judged === "object") return judged;
     since = judged;
   }
@@ -110,12 +110,15 @@ async function deferUnknown(
 /**
  * Ends a task that nobody has taken for a day. Where somebody who knows it ran it meanwhile, or where it may not run yet, the day begins
  * anew: then answers when, in milliseconds since 1970, which may be still to come.
+ *
+ * @param since when the day began so far
  */
 async function buryUnknown(
   services: Services,
   { message: { receiveCount } }: Delivery,
   id: string,
   why: string,
+  since: number,
 ): Promise<Disposal | number> {
   try {
     const now = services.clock.now();
@@ -133,7 +136,7 @@ async function buryUnknown(
     if (now - takenAt < UNKNOWN_TASK_MAX_MS) return takenAt;
     return disposeBuried(await buryUntaken(services, record, "UNKNOWN_TASK", why));
   } catch {
-    // The ledger did not answer: the message stays, and comes again.
-    return disposeBuried("failed");
+    // The ledger did not answer: it is put back as before, which uses up no receives.
+    return since;
   }
 }

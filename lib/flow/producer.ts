@@ -1,5 +1,6 @@
 import { Backpressure } from "../control/backpressure.ts";
 import type { AnyTask } from "../task/define-task.ts";
+import type { EnqueueFailure } from "../task/errors.ts";
 import { EnqueueManyError, TasklaneError } from "../task/errors.ts";
 import { canonicalJson } from "../task/json.ts";
 import type { Lane } from "../task/lane.ts";
@@ -79,7 +80,7 @@ export class Producer {
       {
         what: `${failed.length} of ${entries.length} entries of task "${task.name}" were refused`,
         received: failed[0]?.error.message,
-        fix: failed.every(({ error }) => error.code === "OPTION_INVALID" && error.fix === failed[0]?.error.fix)
+        fix: isOneMistake(failed, entries.length)
           ? failed[0]?.error.fix
           : "error.accepted has what is in the queue, error.failed the rest with their errors: call again with those",
         cause: failed[0]?.error,
@@ -172,6 +173,13 @@ export class Producer {
     const { record, duplicate } = outcome;
     return Object.assign(taskRef(this.#services, task, record.id), { duplicate, state: record.state });
   }
+}
+
+/** Whether every entry is refused for the same mistake in the call: then its fix is the fix of all. */
+function isOneMistake(failed: readonly EnqueueFailure[], entries: number): boolean {
+  const fix = failed[0]?.error.fix;
+  const isSame = failed.every(({ error }) => error.code === "OPTION_INVALID" && error.fix === fix);
+  return fix !== undefined && isSame && failed.length === entries;
 }
 
 /** Bare inputs in place of entries: their schema would complain of an input that nobody gave. */

@@ -231,10 +231,10 @@ function refuseSeveral(source: string, found: readonly Found[]): never {
   const names = new Set(found.map(({ topology }) => topology.queue));
   const isOneName = names.size === 1;
   throw new TasklaneError("TOPOLOGY_INVALID", {
-    what: `The topology in ${source} is that of more than one queue`,
-    received: isOneName
-      ? `${[...names].join()}, of tables ${found.map(({ topology }) => topology.table).join(" and ")}`
-      : [...names],
+    what: isOneName
+      ? `There are topologies of queue "${[...names].join()}" in ${source} that differ`
+      : `The topology in ${source} is that of more than one queue`,
+    received: isOneName ? `those of tables ${found.map(({ topology }) => topology.table).join(" and ")}` : [...names],
     expected: isOneName ? "one" : "one, or the name of the one that is meant",
     fix: isOneName
       ? "give the output Topology of the one that is meant by itself"

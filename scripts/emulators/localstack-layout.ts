@@ -1,4 +1,14 @@
-import { copyFileSync, existsSync, mkdirSync, readdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { run } from "./install.ts";
 
@@ -33,17 +43,21 @@ export async function layOutForLocalstack(dynamodbLocal: string, folder: string)
       copyFileSync(join(jars, name), join(home, "ddb-local-loader-0.1.jar"));
     else if (name.endsWith(".jar")) classPath.push(`DynamoDBLocal_lib/${name}`);
   }
-  const manifest = join(folder, "manifest.txt");
-  writeFileSync(
-    manifest,
-    `${foldLine("Main-Class: LoopbackMain")}\n${foldLine(`Class-Path: ${classPath.join(" ")}`)}\n`,
-  );
-  const jar = join(home, "DynamoDBLocal.jar");
-  await run(
-    "jar",
-    ["--create", "--file", jar, "--manifest", manifest, "-C", join(dynamodbLocal, "classes"), "."],
-    folder,
-  );
+  await makeJar(join(home, "DynamoDBLocal.jar"), join(dynamodbLocal, "classes"), [
+    "Manifest-Version: 1.0",
+    "Main-Class: LoopbackMain",
+    `Class-Path: ${classPath.join(" ")}`,
+  ]);
+}
+
+/** A jar is a zip file with a manifest, which Python writes too: Java's own `jar` comes with a JDK only. */
+async function makeJar(jar: string, classes: string, manifest: readonly string[]): Promise<void> {
+  const content = `${jar}.content`;
+  mkdirSync(join(content, "META-INF"), { recursive: true });
+  writeFileSync(join(content, "META-INF/MANIFEST.MF"), `${manifest.map(foldLine).join("\n")}\n`);
+  cpSync(classes, content, { recursive: true });
+  await run("python3", ["-m", "zipfile", "-c", jar, ...readdirSync(content).toSorted()], content);
+  rmSync(content, { recursive: true });
 }
 
 async function findJavaHome(): Promise<string> {

@@ -89,11 +89,13 @@ describe("F10 F44 a task that this worker does not know", () => {
   test("is dead a day after its last attempt crashed where it was known, and nothing of it stays behind", async () => {
     const world = await flowWorld();
     const task = await crashOnce(world);
+    const { startedAt } = world.record(task.id);
     world.worker([known.handle(() => undefined)]);
     await world.advance(DAY_MS - 60_000);
     expect(world.record(task.id).state).toBe("running");
     await world.advance("15m");
-    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK", attempts: 1 });
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK", attempts: 1, crashes: 1 });
+    expect(world.record(task.id).startedAt).toBe(startedAt);
     expect(await world.letters()).toMatchObject([{ id: task.id, reason: "UNKNOWN_TASK" }]);
     await world.advance("1h");
     expect(await queueDepth(world)).toBe(0);
@@ -109,6 +111,36 @@ describe("F10 F44 a task that this worker does not know", () => {
     world.worker([renamed.handle(() => undefined)], { scheduler: false });
     await world.until(() => world.record(task.id).state === "succeeded", "1h");
     expect(world.record(task.id)).toMatchObject({ attempts: 2, crashes: 1 });
+    await world.close();
+  });
+
+  test.each([
+    ["claimMany", "unanswered", 1],
+    ["claimMany", "refused", 2],
+    ["changeMany", "unanswered", 1],
+    ["changeMany", "refused", 1],
+    ["changeMany", "refused", 2],
+  ] as const)("is dead in time after its crash, though %s is %s (times: %i) at the end", async (verb, fault, times) => {
+    const world = await flowWorld();
+    const task = await crashOnce(world);
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    let faults = 0;
+    world.faults = (call) => (call.verb === verb && faults++ < times ? fault : undefined);
+    await world.advance(DAY_MS + 900_000);
+    expect(faults).toBeGreaterThanOrEqual(times);
+    expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK", attempts: 1, crashes: 1 });
+    expect(world.of("crash-detected", task.id)).toHaveLength(1);
+    expect(await queueDepth(world)).toBe(0);
+    await world.close();
+  });
+
+  test("is not killed by an old copy while the ledger does not answer for minutes", async () => {
+    const { world, task } = await snoozedWithOldCopy("14m");
+    world.faults = ({ verb }) => (verb === "readMany" ? "refused" : undefined);
+    await world.advance("6m");
+    world.faults = undefined;
+    await world.advance("1h");
+    expect(world.record(task.id)).toMatchObject({ state: "queued", snoozes: 1 });
     await world.close();
   });
 
