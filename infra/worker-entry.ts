@@ -98,7 +98,8 @@ function exportsOf(
   { format, tsconfig, footer, banner, esbuildArgs }: BundlingOptions,
 ): readonly string[] | undefined {
   // What these add is not seen here.
-  if (/export|format/.test(JSON.stringify([footer, banner, esbuildArgs]))) return undefined;
+  const args = Object.keys(esbuildArgs ?? {}).join(" ");
+  if (/\bexports?\b/.test(`${banner} ${footer}`) || /banner|footer|format/.test(args)) return undefined;
   try {
     const { metafile, outputFiles } = buildSync({
       entryPoints: [entry],

@@ -120,23 +120,22 @@ async function buryUnknown(
   why: string,
   since: number,
 ): Promise<Disposal | number> {
-  try {
-    const now = services.clock.now();
-    const [record] = await services.backend.ledger.readMany([id]);
-    if (record === undefined || isGone(record, now)) return ACKNOWLEDGE;
-    // Its letter may not have left; a message that comes for the first time is an old copy.
-    if (record.state === "dead" && receiveCount > 1)
-      return disposeBuried((await sendDeadLetter(services, record)) ? "buried" : "failed");
-    // Somebody who knows it has ended it meanwhile, or it was cancelled.
-    if (isFinal(record.state)) return ACKNOWLEDGE;
-    // The scheduler sends a far task's message: this copy is not needed.
-    if (record.notBefore - now > SQS_DELAY_MAX_MS && record.owedAt !== undefined) return ACKNOWLEDGE;
-    // A lease that is over is a crash: whoever would take it over has to know it too.
-    const takenAt = Math.max(record.notBefore, record.state === "running" ? (record.leaseUntil ?? 0) : 0);
-    if (now - takenAt < UNKNOWN_TASK_MAX_MS) return takenAt;
-    return disposeBuried(await buryUntaken(services, record, "UNKNOWN_TASK", why));
-  } catch {
-    // The ledger did not answer: it is put back as before, which uses up no receives.
-    return since;
-  }
+  const now = services.clock.now();
+  const read = await services.backend.ledger.readMany([id]).catch(() => undefined);
+  // The ledger did not answer: it is put back as before, which uses up no receives.
+  if (read === undefined) return since;
+  const [record] = read;
+  if (record === undefined || isGone(record, now)) return ACKNOWLEDGE;
+  // Its letter may not have left; a message that comes for the first time is an old copy.
+  if (record.state === "dead" && receiveCount > 1)
+    return disposeBuried((await sendDeadLetter(services, record).catch(() => false)) ? "buried" : "failed");
+  // Somebody who knows it has ended it meanwhile, or it was cancelled.
+  if (isFinal(record.state)) return ACKNOWLEDGE;
+  // The scheduler sends a far task's message: this copy is not needed.
+  if (record.notBefore - now > SQS_DELAY_MAX_MS && record.owedAt !== undefined) return ACKNOWLEDGE;
+  // A lease that is over is a crash: whoever would take it over has to know it too.
+  const takenAt = Math.max(record.notBefore, record.state === "running" ? (record.leaseUntil ?? 0) : 0);
+  if (now - takenAt < UNKNOWN_TASK_MAX_MS) return takenAt;
+  // The record may be dead by then and its letter still here, so this very message has to come again.
+  return disposeBuried(await buryUntaken(services, record, "UNKNOWN_TASK", why).catch(() => "failed" as const));
 }

@@ -51,7 +51,7 @@ async function payPage(services: Services, run: Run, ids: readonly string[]): Pr
   for (const { record, plan } of due)
     if (plan.kind === "bury") {
       const why = `sent again ${record.resends} times, and no worker claimed it`;
-      if ((await buryUntaken(services, record, "UNCLAIMABLE", why)) !== "moved-on") run.buried++;
+      if ((await buryUntaken(services, record, "UNCLAIMABLE", why)) === "buried") run.buried++;
     }
   const toSend = due.filter(({ plan }) => plan.kind === "send");
   const sent = await resend(

@@ -6,6 +6,7 @@ import { defineTask } from "../../lib/task/define-task.ts";
 import { SnoozeError } from "../../lib/task/handler-errors.ts";
 import { encodeEnvelope, markUnknownSince } from "../../lib/task/envelope.ts";
 import type { TaskRef } from "../../lib/task/task-ref.ts";
+import type { FlowHost } from "../support/flow-host.ts";
 import type { FlowWorld } from "../support/flow-world.ts";
 import { flowWorld } from "../support/flow-world.ts";
 
@@ -30,15 +31,19 @@ async function queueDepth(world: FlowWorld): Promise<number> {
   return visible + delayed + inFlight;
 }
 
-/** A task whose worker is killed in the middle of it, and comes no more. */
-async function crashOnce(world: FlowWorld): Promise<TaskRef> {
-  const crashing = world.worker((host) => [renamed.handle(() => host.pause(3_600_000))], {
-    scheduler: false,
-    lease: "10s",
-  });
+/** A task in the middle of its first attempt, with the process that runs it. */
+async function runningTask(world: FlowWorld, ms: number): Promise<{ task: TaskRef; host: FlowHost }> {
+  const options = { scheduler: false, lease: "10s" } as const;
+  const { host } = world.worker((process) => [renamed.handle(() => process.pause(ms))], options);
   const task = await world.client.enqueue(renamed, { n: 1 });
   await world.until(() => world.record(task.id).state === "running");
-  crashing.host.kill();
+  return { task, host };
+}
+
+/** A task whose worker is killed in the middle of it, and comes no more. */
+async function crashOnce(world: FlowWorld): Promise<TaskRef> {
+  const { task, host } = await runningTask(world, 3_600_000);
+  host.kill();
   return task;
 }
 
@@ -134,6 +139,21 @@ describe("F10 F44 a task that this worker does not know", () => {
     await world.close();
   });
 
+  test("has its letter sent by the same message, though the dead letter queue refuses it first", async () => {
+    const world = await flowWorld();
+    world.worker([known.handle(() => undefined)], { scheduler: false });
+    const task = await world.client.enqueue(renamed, { n: 1 });
+    let refusals = 0;
+    world.faults = ({ verb, entry }) =>
+      verb === "send" && entry?.includes("UNKNOWN_TASK") === true && refusals++ < 2 ? "refused" : undefined;
+    await world.advance(DAY_MS + 300_000);
+    expect(refusals).toBeGreaterThan(2);
+    expect(world.record(task.id).state).toBe("dead");
+    expect(await world.letters()).toMatchObject([{ id: task.id, reason: "UNKNOWN_TASK" }]);
+    expect(await queueDepth(world)).toBe(0);
+    await world.close();
+  });
+
   test("is not killed by an old copy while the ledger does not answer for minutes", async () => {
     const { world, task } = await snoozedWithOldCopy("14m");
     world.faults = ({ verb }) => (verb === "readMany" ? "refused" : undefined);
@@ -176,17 +196,12 @@ describe("F10 F44 a task that this worker does not know", () => {
 
   test("F43 that is buried behind a frozen worker's back is lost to it: it does not take the end for its own", async () => {
     const world = await flowWorld();
-    const frozen = world.worker((host) => [renamed.handle(() => host.pause(1_000))], {
-      scheduler: false,
-      lease: "10s",
-    });
-    const task = await world.client.enqueue(renamed, { n: 1 });
-    await world.until(() => world.record(task.id).state === "running");
-    frozen.host.freeze();
+    const { task, host } = await runningTask(world, 1_000);
+    host.freeze();
     world.worker([known.handle(() => undefined)], { scheduler: false });
     await world.advance(DAY_MS + 3_600_000);
     expect(world.record(task.id).state).toBe("dead");
-    frozen.host.thaw();
+    host.thaw();
     await world.advance("1m");
     expect(world.of("attempt-ended", task.id)).toMatchObject([{ outcome: "lost" }]);
     expect(world.record(task.id)).toMatchObject({ state: "dead", reason: "UNKNOWN_TASK", attempts: 1 });
@@ -195,13 +210,8 @@ describe("F10 F44 a task that this worker does not know", () => {
 
   test("keeps its life where a frozen worker goes on in the moment before it is buried", async () => {
     const world = await flowWorld();
-    const frozen = world.worker((host) => [renamed.handle(() => host.pause(600_000))], {
-      scheduler: false,
-      lease: "10s",
-    });
-    const task = await world.client.enqueue(renamed, { n: 1 });
-    await world.until(() => world.record(task.id).state === "running");
-    frozen.host.freeze();
+    const { task, host } = await runningTask(world, 600_000);
+    host.freeze();
     world.worker([known.handle(() => undefined)], { scheduler: false });
     let reads = 0;
     world.faults = async ({ verb }) => {
@@ -215,7 +225,7 @@ describe("F10 F44 a task that this worker does not know", () => {
     await world.advance("30s");
     expect(world.record(task.id)).toMatchObject({ state: "running", attempts: 1, crashes: 0 });
     expect(await queueDepth(world)).toBeGreaterThan(0);
-    frozen.host.kill();
+    host.kill();
     await world.close();
   });
 

@@ -80,7 +80,13 @@ describe("a worker's entry", () => {
   test.each([
     ["nothing", "misspelt.ts", "export const handlr = 1;", {}, /exports":\["handlr"\]/],
     ["a default", "default.ts", "export default () => 1;", {}, /exports":\["default"\]/],
-    ["nothing, under a banner", "under.ts", "export const handlr = 1;", { banner: "/* (c) */", footer: "" }, /handlr/],
+    [
+      "nothing, under a banner",
+      "under.ts",
+      "export const handlr = 1;",
+      { banner: "/* (c), for information */", footer: "" },
+      /handlr/,
+    ],
     [
       "nothing, with arguments for esbuild",
       "args.ts",
